@@ -1,0 +1,277 @@
+"""Every hyperparameter: its flag, its default, what it means and what it may be. And the name of a run.
+
+`get_config()` returns an argparse.Namespace whose attributes are the flags, plus `explicit`: the names of those that
+were given rather than left at their default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+
+from utils import UserError
+
+DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist")
+CANVASES = ("translated_mnist", "cluttered_mnist")
+
+
+def str2bool(text: str) -> bool:
+    """true/false, 1/0 or yes/no, in any case."""
+    value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false (true/false, 1/0 and yes/no are known)")
+    return value
+
+
+def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
+    """An argparse type: a finite int or float between low and high, each end included unless declared open."""
+    ends = [f"{'>' if open_low else '>='} {low}"] if low > -math.inf else []
+    ends += [f"{'<' if open_high else '<='} {high}"] if high < math.inf else []
+    name = "a whole number" if kind is int else "a number"
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
+        inside = (value > low if open_low else value >= low) and (value < high if open_high else value <= high)
+        if not (math.isfinite(value) and inside):
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {' and '.join(ends) or 'finite'}")
+        return value
+
+    return parse
+
+
+LARGEST = 10**6  # for sizes and counts: beyond it lies a typing error, not an experiment
+size = number(int, 1, LARGEST)
+count = number(int, 0, LARGEST)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one-line `UserError`s that suggest the nearest flag."""
+
+    def error(self, message: str):
+        unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None
+        if unknown:
+            flag = unknown.split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(flag.split("=")[0], known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else "; --help lists all flags"
+            message = f"unknown argument {flag}{hint}"
+        raise UserError(message)
+
+
+def build_parser() -> Parser:
+    """The parser of all flags, in groups."""
+    parser = Parser(
+        prog="main.py",
+        description="Recurrent Models of Visual Attention (Mnih et al., 2014) in PaddlePaddle.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
+
+    group = parser.add_argument_group("Glimpse network")
+    group.add_argument("--patch_size", type=size, default=8, help="side of the finest patch in pixels (g)")
+    group.add_argument("--glimpse_scale", type=size, default=1, help="factor between widths of successive patches (s)")
+    group.add_argument("--num_patches", type=number(int, 1, 8), default=1, help="patches per glimpse (k)")
+    group.add_argument("--loc_hidden", type=size, default=128, help="hidden units for where a glimpse is")
+    group.add_argument("--glimpse_hidden", type=size, default=128, help="hidden units for what a glimpse shows")
+
+    group = parser.add_argument_group("Core network")
+    group.add_argument("--num_glimpses", type=number(int, 1, 1000), default=6, help="glimpses per image (T)")
+    group.add_argument("--hidden_size", type=size, default=256, help="hidden units of the core (D)")
+
+    group = parser.add_argument_group("REINFORCE")
+    positive = number(float, 0, open_low=True)
+    group.add_argument("--std", type=positive, default=0.11, help="standard deviation of the location policy")
+    group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
+    group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
+    group.add_argument("--valid_M", type=number(int, 1, 1000), default=1, help="the same for validation")
+    group.add_argument(
+        "--locations",
+        choices=("sampled", "mean"),
+        default="sampled",
+        help="locations at validation and test: drawn from the policy, or its means with the first in the middle",
+    )
+
+    group = parser.add_argument_group("Data")
+    group.add_argument("--dataset", choices=DATASETS, default="mnist", help="data set")
+    group.add_argument("--source", choices=("mnist", "fashion_mnist"), default="mnist", help="images put on canvases")
+    group.add_argument("--canvas_size", type=size, default=60, help="side of a canvas in pixels")
+    group.add_argument("--num_clutter", type=number(int, 0, 1000), default=4, help="pieces of clutter on a canvas")
+    fraction = number(float, 0, 1, open_low=True, open_high=True)
+    group.add_argument("--valid_size", type=fraction, default=0.1, help="share of the training images held out")
+    group.add_argument("--batch_size", type=size, default=128, help="images per training batch")
+    group.add_argument("--num_workers", type=number(int, 0, 64), default=0, help="threads that prepare batches ahead")
+    group.add_argument("--shuffle", **switch, default=True, help="draw a new order of the images every epoch")
+    group.add_argument("--limit", type=size, default=None, help="use only the first N images of each split")
+    group.add_argument("--augment_shift", type=number(int, 0, 100), default=2, help="random shift, up to N pixels")
+    group.add_argument("--augment_rotate", type=number(float, 0, 180), default=0.0, help="random turn, up to N degrees")
+    group.add_argument(
+        "--augment_scale", type=number(float, 0, 0.9), default=0.0, help="random zoom by 1-N to 1+N on each axis"
+    )
+    group.add_argument("--augment_shear", type=number(float, 0, 60), default=0.0, help="random shear, up to N degrees")
+    group.add_argument("--pixel_mean", type=number(float), default=0.0, help="subtracted from pixels in [0, 1]")
+    group.add_argument("--pixel_std", type=positive, default=1.0, help="what pixels are divided by afterwards")
+    group.add_argument("--show_sample", **switch, default=False, help="write a grid of training images as a PNG")
+
+    group = parser.add_argument_group("Training")
+    group.add_argument("--is_train", **switch, default=True, help="train, or test a checkpoint")
+    optimizers = ("adam", "sgd", "momentum", "rmsprop", "adadelta")
+    group.add_argument("--optimizer", choices=optimizers, default="adam", help="optimiser")
+    group.add_argument("--momentum", type=number(float, 0, 1, open_high=True), default=0.5, help="momentum's momentum")
+    group.add_argument("--nesterov", **switch, default=True, help="whether that momentum is Nesterov's")
+    group.add_argument("--epochs", type=size, default=100, help="epochs to train for")
+    group.add_argument("--init_lr", type=positive, default=1e-3, help="initial learning rate")
+    group.add_argument("--min_lr", type=number(float, 0), default=0.0, help="learning rate never falls below this")
+    schedules = ("constant", "plateau", "linear", "cosine")
+    group.add_argument("--lr_schedule", choices=schedules, default="cosine", help="how the learning rate changes")
+    group.add_argument(
+        "--lr_decay_epochs", type=size, default=None, help="linear, cosine: epochs until min_lr (None: all of them)"
+    )
+    group.add_argument("--lr_patience", type=count, default=20, help="plateau: epochs without progress until a cut")
+    group.add_argument("--lr_factor", type=fraction, default=0.1, help="plateau: factor of a cut")
+    group.add_argument("--train_patience", type=size, default=50, help="epochs without a better model until the end")
+    group.add_argument("--clip_norm", type=number(float, 0), default=0.0, help="clip the gradient's norm (0: do not)")
+    group.add_argument("--clip_value", type=number(float, 0), default=0.0, help="clip its elements (0: do not)")
+    group.add_argument(
+        "--ema",
+        type=number(float, 0, 1, open_high=True),
+        default=0.999,
+        help="decay of the running mean of the weights that is evaluated (0: evaluate the weights themselves)",
+    )
+
+    group = parser.add_argument_group("Running")
+    group.add_argument("--use_gpu", **switch, default=True, help="use the GPU if there is one")
+    group.add_argument("--best", **switch, default=True, help="test the best model, not the latest")
+    group.add_argument("--weights", default=None, metavar="FILE", help="take the model's weights from this file")
+    group.add_argument("--resume", **switch, default=False, help="go on where the last run of this name stopped")
+    group.add_argument("--random_seed", type=number(int, 0, 2**31 - 1), default=1, help="seed of everything random")
+    group.add_argument("--data_dir", default="./data", help="folder of the data")
+    group.add_argument("--ckpt_dir", default="./ckpt", help="folder of the checkpoints")
+    group.add_argument("--logs_dir", default="./logs/", help="folder of the logs")
+    group.add_argument("--plots_dir", default="./plots", help="folder of the pictures")
+    group.add_argument("--use_tensorboard", **switch, default=False, help="write scalars for VisualDL, too")
+    group.add_argument("--print_freq", type=size, default=10, help="steps between updates of the progress bar")
+    group.add_argument("--plot_freq", type=count, default=1, help="epochs between stored glimpses (0: never)")
+    group.add_argument("--save_freq", type=count, default=0, help="steps between checkpoints (0: every ten seconds)")
+    return parser
+
+
+def get_config(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and check the flags.
+
+    Args:
+        argv: the arguments, e.g. ["--epochs=1"]; None takes those of the process.
+
+    Raises:
+        UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
+    """
+    parser = build_parser()
+    # A second pass over the same arguments, with nothing to fall back on, tells which flags were given.
+    config = parser.parse_args(argv)
+    bare = build_parser()
+    for action in bare._actions:
+        action.default = argparse.SUPPRESS
+    config.explicit = frozenset(vars(bare.parse_args(argv)))
+    check(config)
+    return config
+
+
+def check(config: argparse.Namespace) -> None:
+    """Raise UserError where values do not go together."""
+    if config.min_lr > config.init_lr:
+        raise UserError(f"--min_lr={config.min_lr} is above --init_lr={config.init_lr}; it must not be")
+    widest = config.patch_size * config.glimpse_scale ** (config.num_patches - 1)
+    if widest > 4096:
+        raise UserError(f"the widest patch would be {widest} pixels wide; patch_size * scale**(patches - 1) <= 4096")
+    if config.optimizer == "momentum" and config.momentum == 0:
+        raise UserError("--momentum=0.0 with --optimizer=momentum; use --optimizer=sgd, or a momentum above 0")
+    if config.clip_norm > 0 and config.clip_value > 0:
+        raise UserError(f"--clip_norm={config.clip_norm} and --clip_value={config.clip_value}: choose one of the two")
+    for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
+        value = getattr(config, name)
+        if value is not None and (not value or "\0" in value):
+            raise UserError(f"--{name}={value!r} is not a path")
+
+
+# What makes another model, and so another run name, when it differs from its default: flag and its letter in the name.
+NAME_PARTS = {
+    "hidden_size": "h",
+    "glimpse_hidden": "g",
+    "loc_hidden": "l",
+    "pixel_mean": "mean",
+    "pixel_std": "std",
+}
+
+
+def data_set(config: argparse.Namespace) -> str:
+    """The data set with all that defines it, e.g. mnist or cluttered_mnist_60x4."""
+    name = config.dataset
+    if config.dataset in CANVASES:
+        name += f"_{config.canvas_size}"
+        if config.dataset == "cluttered_mnist":
+            name += f"x{config.num_clutter}"
+        if config.source != "mnist":
+            name += f"_of_{config.source}"
+    return name
+
+
+def run_name(config: argparse.Namespace) -> str:
+    """The name that all files of a run begin with: no two experiments share one, and the default is the seed's."""
+    c = config
+    name = f"ram_{c.num_glimpses}_{c.patch_size}x{c.patch_size}_{c.glimpse_scale}"
+    if c.num_patches > 1:
+        name += f"_k{c.num_patches}"
+    if c.dataset != "mnist":
+        name += f"_{data_set(c)}"
+    defaults = build_parser()
+    for flag, letter in NAME_PARTS.items():
+        if getattr(c, flag) != defaults.get_default(flag):
+            name += f"_{letter}{getattr(c, flag)}"
+    return name
+
+
+# Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
+FREE = frozenset(
+    "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_tensorboard is_train "
+    "best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
+)
+# Those of them that a resumed run keeps unless they are given anew.
+KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
+# Flags that make a model what it is: a checkpoint decides them.
+ARCHITECTURE = (
+    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std pixel_mean pixel_std"
+).split()
+# Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
+DATA = "dataset source canvas_size num_clutter".split()
+
+
+def settings(config: argparse.Namespace) -> dict:
+    """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
+    return {name: value for name, value in sorted(vars(config).items()) if name != "explicit"}
+
+
+def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:
+    """Take the named settings from a checkpoint, in place.
+
+    Args:
+        config: the flags of this run.
+        saved: the settings in the checkpoint.
+        path: the checkpoint, for the message.
+        names: which settings.
+        strict: whether a flag that was given and says otherwise is an error; if not, it wins.
+
+    Raises:
+        UserError: naming all that differ; nothing is changed then.
+    """
+    known = [name for name in names if name in saved and hasattr(config, name)]
+    given = [name for name in known if name in config.explicit and getattr(config, name) != saved[name]]
+    if given and strict:
+        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {saved[name]})" for name in given)
+        raise UserError(f"these settings do not fit {path}: {differences}; leave them out, or start a run of its own")
+    for name in known:
+        if name not in config.explicit:
+            setattr(config, name, saved[name])

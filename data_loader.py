@@ -1,0 +1,282 @@
+"""Splits of a data set, batch by batch: held-out validation, augmentation, and canvases with clutter.
+
+Letters in shape comments: B images of a batch, N images of a split, C channels, H x W pixels, S pixels of a canvas.
+
+Everything random is a pure function of numbers: which images are held out of (seed), the order of (seed, epoch), how
+image i is augmented or placed of (seed, epoch, i). So there is no state to save, and batch size changes nothing.
+Images stay uint8 from the file to the batch, and every split is an index into the one array of its file.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from data_sources import DATASETS, fetch
+from utils import UserError, generator
+
+CANVAS_DATASETS = ("translated_mnist", "cluttered_mnist")
+CLUTTER = 8  # pixels: height and width of a piece of clutter
+CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that validation canvases never change
+
+
+class Split:
+    """Images and labels of one split, unchanged.
+
+    Attributes:
+        name: "train", "valid" or "test".
+        images: (M, C, H, W) uint8, all images of the file, of which this split is a part.
+        labels: (N,) int64, in 0 .. num_classes - 1.
+        rows: which images of the file belong to the split, ascending. Where `--limit` cuts the split there are more
+            than N: the others are never shown, but clutter still comes from all of them, so it stays the same.
+        num_classes: number of classes of the whole data set.
+        image_shape: (C, H, W) of the images that `batch` returns.
+    """
+
+    def __init__(self, name: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int):
+        self.name, self.images, self.labels, self.rows, self.num_classes = name, images, labels, rows, num_classes
+        self.image_shape = tuple(images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Images (B, C, H, W) uint8 and labels (B,) int64 of a split.
+
+        Args:
+            indices: (B,) integers in 0 .. N - 1.
+            epoch: matters only where a training image looks different in every epoch.
+        """
+        return self.images[self.rows[indices]], self.labels[indices]
+
+
+class AugmentedSplit(Split):
+    """A training split whose images are moved a little, differently in every epoch.
+
+    Each image is scaled (width and height apart), sheared and rotated about its middle and shifted by whole pixels,
+    each amount drawn uniformly from [-limit, limit]; what comes in from outside is zero.
+    """
+
+    def __init__(self, split: Split, seed: int, shift: int, rotate: float, scale: float, shear: float):
+        """Args: shift in pixels, rotate and shear in degrees, scale as a fraction (0.1: 90 % to 110 %); 0 is none."""
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes)
+        self.seed, self.shift = seed, shift
+        self.rotate, self.scale, self.shear = rotate, scale, shear
+        self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = super().batch(indices, epoch)
+        shifts, maps = self._draw(epoch)
+        rows = self.rows[indices]
+        if maps is None:
+            return shift_images(images, shifts[rows], self.shift), labels
+        return warp_images(images, maps[rows], shifts[rows]), labels
+
+    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Shifts (M, 2) and linear maps (M, 2, 2) or None for all images of the file, drawn once per epoch."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            count = len(self.images)
+            shifts = generator("shift", self.seed, epoch).integers(-self.shift, self.shift + 1, (count, 2))
+            maps = None
+            if self.rotate or self.scale or self.shear:
+                amounts = generator("affine", self.seed, epoch).uniform(-1, 1, (count, 4))
+                maps = inverse_maps(amounts * (self.rotate, self.scale, self.scale, self.shear))
+            self._drawn = (epoch, shifts, maps)
+        return self._drawn[1:]
+
+
+class CanvasSplit(Split):
+    """Images at random places of a larger black canvas, with pieces of other images of the split as clutter.
+
+    As in google-deepmind/mnist-cluttered: a piece is an 8x8 crop, uniform over all images of the split (with
+    replacement) and all offsets; piece and image go to places that are uniform over all where they fit; sums are cut
+    off at 255. Training canvases are fresh in every epoch; validation and test canvases depend on nothing but the
+    split's name and the image's number in its file.
+    """
+
+    def __init__(self, split: Split, seed: int, size: int, num_clutter: int):
+        """Args: split with the images (its augmentation is applied before they are placed), size in pixels."""
+        channels, height, width = split.image_shape
+        if size < max(height, width):
+            raise UserError(
+                f"--canvas_size={size} is smaller than the {height}x{width} images: "
+                f"it must be at least {max(height, width)}"
+            )
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes)
+        self.split, self.seed, self.num_clutter = split, seed, num_clutter
+        self.image_shape = (channels, size, size)
+        self._drawn: tuple[int, np.ndarray] | None = None
+
+    def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.split.batch(indices, epoch)
+        draws = self._draw(epoch)[self.rows[indices]]  # (B, 2 + 5 * num_clutter)
+        canvases = np.zeros((len(images), *self.image_shape), np.uint8)  # (B, C, S, S)
+        if self.num_clutter:
+            which, cut_y, cut_x, y, x = draws[:, 2:].reshape(-1, self.num_clutter, 5).transpose(2, 1, 0)  # (n, B) each
+            crops = sliding_window_view(self.images, (CLUTTER, CLUTTER), axis=(2, 3))
+            pieces = crops[self.rows[which], :, cut_y, cut_x]  # (n, B, C, 8, 8)
+            for k in range(self.num_clutter):
+                add_saturating(canvases, pieces[k], y[k], x[k])
+        add_saturating(canvases, images, draws[:, 0], draws[:, 1])
+        return canvases, labels
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        """Draws (M, 2 + 5 n) for all images of the file, drawn once per epoch.
+
+        Columns: y, x of the image; then for each piece: the number of an image in the split, y, x of the crop in it,
+        y, x of the piece.
+        """
+        if self.name != "train":
+            epoch = 0
+        if self._drawn is None or self._drawn[0] != epoch:
+            _, height, width = self.split.image_shape
+            size = self.image_shape[-1]
+            piece = [len(self.rows), height - CLUTTER + 1, width - CLUTTER + 1, size - CLUTTER + 1, size - CLUTTER + 1]
+            ranges = [size - height + 1, size - width + 1] + self.num_clutter * piece
+            key = (self.seed, epoch) if self.name == "train" else ()
+            self._drawn = (epoch, portable_integers(ranges, len(self.images), f"canvas-{self.name}", *key))
+        return self._drawn[1]
+
+
+def portable_integers(ranges: list[int], count: int, stream: str, *key: int) -> np.ndarray:
+    """Integers (count, len(ranges)), column k uniform in 0 .. ranges[k] - 1, the same with every NumPy.
+
+    NumPy promises the raw stream of Philox, but not what `Generator.integers` makes of it. So each integer is the
+    upper half u of one raw 64-bit number, scaled: floor(u * range / 2**32). Ranges must be below 2**32.
+    """
+    raw = generator(stream, *key).bit_generator.random_raw(count * len(ranges)).reshape(count, len(ranges))
+    return ((raw >> np.uint64(32)) * np.array(ranges, np.uint64) >> np.uint64(32)).astype(np.int32)
+
+
+def add_saturating(canvases: np.ndarray, patches: np.ndarray, top: np.ndarray, left: np.ndarray) -> None:
+    """Adds patches (B, C, h, w) in place to canvases (B, C, S, S), both uint8, with corners at `top`, `left` (B,)."""
+    places = sliding_window_view(canvases, patches.shape[2:], axis=(2, 3), writeable=True)  # (B, C, y, x, h, w)
+    at = (np.arange(len(canvases)), slice(None), top, left)
+    places[at] = np.minimum(places[at], 255 - patches) + patches  # (B, C, h, w)
+
+
+def shift_images(images: np.ndarray, shifts: np.ndarray, limit: int) -> np.ndarray:
+    """Moves images (B, C, H, W) by `shifts` (B, 2) pixels, down and right, each in [-limit, limit]; zeros come in."""
+    if not limit:
+        return images
+    batch, channels, height, width = images.shape
+    padded = np.zeros((batch, channels, height + 2 * limit, width + 2 * limit), images.dtype)
+    padded[:, :, limit:-limit, limit:-limit] = images
+    windows = sliding_window_view(padded, (height, width), axis=(2, 3))  # (B, C, 2 limit + 1, 2 limit + 1, H, W)
+    return windows[np.arange(batch), :, limit - shifts[:, 0], limit - shifts[:, 1]]  # (B, C, H, W)
+
+
+def inverse_maps(amounts: np.ndarray) -> np.ndarray:
+    """Maps (N, 2, 2) from places (x, y) in the result to places in the image, both from the middle.
+
+    Args:
+        amounts: (N, 4): rotation in degrees, change of width and of height as a fraction, shear in degrees. The image
+            is scaled, then sheared (x += tan(shear) * y), then rotated (x axis towards y axis, which points down).
+    """
+    angle, shear = np.deg2rad(amounts[:, 0]), np.tan(np.deg2rad(amounts[:, 3]))
+    cos, sin = np.cos(angle), np.sin(angle)
+    maps = np.stack([cos + shear * sin, sin - shear * cos, -sin, cos], axis=1).reshape(-1, 2, 2)
+    return maps / (1 + amounts[:, 1:3, None])
+
+
+def warp_images(images: np.ndarray, maps: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Affine maps of a batch with bilinear interpolation; what lies outside of an image is zero.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        maps: (B, 2, 2) from `inverse_maps`.
+        shifts: (B, 2) pixels, down and right, applied last.
+
+    Returns:
+        (B, C, H, W) uint8. Places are rounded to 1/256 pixel; integers from there on make the result independent of
+        the batch that an image is in.
+    """
+    batch, channels, height, width = images.shape
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    x = np.arange(width) - middle_x - shifts[:, 1:]  # (B, W)
+    y = np.arange(height) - middle_y - shifts[:, :1]  # (B, H)
+    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, width)  # (B, 1, H, W)
+    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, height)
+
+    padded = np.zeros((batch, channels, height + 3, width + 3), np.int32)  # one zero before, two behind
+    padded[:, :, 1:-2, 1:-2] = images
+    stride = width + 3
+    start = np.arange(batch * channels).reshape(batch, channels, 1, 1) * ((height + 3) * stride)
+    corner = start + ((source_y >> 8) + 1) * stride + (source_x >> 8) + 1  # (B, C, H, W)
+    flat, right, down = padded.ravel(), source_x & 255, source_y & 255
+    upper = flat.take(corner) * (256 - right) + flat.take(corner + 1) * right
+    lower = flat.take(corner + stride) * (256 - right) + flat.take(corner + stride + 1) * right
+    return ((upper * (256 - down) + lower * down + 2**15) >> 16).astype(np.uint8)
+
+
+def _fixed_point(along_x: np.ndarray, along_y: np.ndarray, size: int) -> np.ndarray:
+    """Sums (B, W) and (B, H) to places (B, 1, H, W) in 1/256 pixel, with all that lies outside moved onto the zeros."""
+    along_x, along_y = np.rint(along_x * 256).astype(np.int32), np.rint(along_y * 256).astype(np.int32)
+    return np.clip(along_x[:, None, None, :] + along_y[:, None, :, None], -256, size * 256)
+
+
+def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
+    """The order (n,) in which an epoch goes through the indices 0 .. n - 1; without `shuffle` the natural one."""
+    return generator("order", seed, epoch).permutation(n) if shuffle else np.arange(n)
+
+
+def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides 0 .. n - 1 into training and validation, two ascending arrays without a common element.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
+    count = round(n * valid_size)
+    if not 0 < count < n:
+        raise UserError(
+            f"--valid_size={valid_size} of {n} training images leaves {count} for validation and {n - count} for "
+            f"training: it must be between {1 / n:g} and {1 - 1 / n:g}"
+        )
+    raw = generator("split", seed).bit_generator.random_raw(n)  # sorted raw numbers: the same with every NumPy
+    order = np.argsort(raw, kind="stable")
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def get_train_valid(config: Namespace) -> tuple[Split, Split]:
+    """The training and the validation split, both from the training file.
+
+    Args:
+        config: dataset, data_dir, source, canvas_size, num_clutter, valid_size, random_seed, limit, augment_shift,
+            augment_rotate, augment_scale and augment_shear are used.
+
+    Raises:
+        UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
+    """
+    images, labels, num_classes = _load(config, "train")
+    canvas = config.dataset in CANVAS_DATASETS
+    seed = CANVAS_SPLIT_SEED if canvas else config.random_seed
+    train_rows, valid_rows = held_out(len(images), config.valid_size, seed)
+    train = Split("train", images, labels[train_rows[: config.limit]], train_rows, num_classes)
+    valid = Split("valid", images, labels[valid_rows[: config.limit]], valid_rows, num_classes)
+    shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
+    amounts = (shift, config.augment_rotate, config.augment_scale, config.augment_shear)
+    if any(amounts):
+        train = AugmentedSplit(train, config.random_seed, *amounts)
+    return _on_canvas(config, train), _on_canvas(config, valid)
+
+
+def get_test(config: Namespace) -> Split:
+    """The test split; see `get_train_valid` for config and errors."""
+    images, labels, num_classes = _load(config, "test")
+    return _on_canvas(config, Split("test", images, labels[: config.limit], np.arange(len(images)), num_classes))
+
+
+def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Images (M, C, H, W), labels (M,) and the number of classes of the training or the test file."""
+    name = config.source if config.dataset in CANVAS_DATASETS else config.dataset
+    arrays = fetch(name, config.data_dir)
+    return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], DATASETS[name].num_classes
+
+
+def _on_canvas(config: Namespace, split: Split) -> Split:
+    if config.dataset not in CANVAS_DATASETS:
+        return split
+    num_clutter = config.num_clutter if config.dataset == "cluttered_mnist" else 0
+    return CanvasSplit(split, config.random_seed, config.canvas_size, num_clutter)

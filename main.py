@@ -1,0 +1,180 @@
+"""Train RAM, resume its training, or test it: parse, seed, device, data, trainer.
+
+    python main.py                      # train
+    python main.py --resume=True        # go on exactly where it stopped
+    python main.py --is_train=False     # test the best checkpoint
+
+Whatever needs paddle is imported inside the functions, after `prepare_cpu` has set the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import checkpoint
+from config import ARCHITECTURE, DATA, FREE, KEPT, adopt, data_set, get_config, run_name, settings
+from utils import Interrupted, JsonLines, UserError, choose_device, make_folder, prepare_cpu
+
+
+class RunFiles:
+    """Where a run keeps its files."""
+
+    def __init__(self, config):
+        self.name = run_name(config)
+        stem = os.path.join(config.ckpt_dir, self.name)
+        self.latest = stem + "_ckpt.pdparams"
+        self.previous = checkpoint.previous(self.latest)
+        self.best = stem + "_model_best.pdparams"
+        self.params = stem + "_params.json"
+        self.lock = stem + ".lock"
+        self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
+        self.plots = os.path.join(config.plots_dir, self.name)
+
+    def of_a_run(self) -> list[str]:
+        """What a training writes and a fresh start moves aside."""
+        return [self.latest, self.previous, self.best, self.params, self.log]
+
+
+def main(config) -> None:
+    """Do what the settings ask for. From a notebook: `main(get_config(["--epochs=1"]))`.
+
+    Raises:
+        UserError: for anything that the user can put right; the message is one line.
+        Interrupted: if a signal asked to stop; everything was saved.
+    """
+    prepare_cpu()
+    choose_device(config.use_gpu)
+    if config.is_train:
+        train(config)
+    else:
+        test(config)
+
+
+def train(config) -> None:
+    """Train from the start, from --weights, or with --resume from where the last run of this name stopped."""
+    files = RunFiles(config)
+    for folder in (config.ckpt_dir, config.logs_dir):
+        make_folder(folder)
+    with checkpoint.RunLock(files.lock):
+        state = read_state(config, files) if config.resume else None
+        train_split, valid_split = load_splits(config)
+        trainer = make_trainer(config, files, train_split, valid_split)
+        if state:
+            trainer.load_state(state)
+            if trainer.epoch >= config.epochs or trainer.patience_is_out():
+                print(
+                    f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "
+                    f"{trainer.best_valid_acc:.3f} %; a larger --epochs or --train_patience goes on"
+                )
+                return
+            print(f"[*] Resuming {files.name} at step {trainer.step} of epoch {trainer.epoch + 1}")
+            JsonLines(files.log).replace(trainer.history)
+        else:
+            if config.weights:
+                load_named_weights(trainer, config)
+            moved = checkpoint.set_aside(files.of_a_run(), files.name)
+            if moved:
+                print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+        checkpoint.write_json(files.params, settings(config))
+        print(f"[*] Train on {len(train_split)} samples, validate on {len(valid_split)} samples")
+        trainer.fit()
+        print(f"[*] Best validation accuracy {trainer.best_valid_acc:.3f} %: {files.best}")
+
+
+def read_state(config, files: RunFiles) -> dict:
+    """The state to resume from; its settings fill in whatever no flag gave."""
+    path = config.weights or files.latest
+    if not config.weights and not (os.path.lexists(path) or os.path.lexists(files.previous)):
+        raise UserError(f"there is nothing to resume: {path} does not exist; leave --resume out to start")
+    state = checkpoint.read(path) if config.weights else checkpoint.read_latest(path)
+    if not isinstance(state, dict) or "settings" not in state or "optimizer" not in state:
+        raise UserError(f"{path} cannot be resumed: it holds no training state")
+    adopt(config, state["settings"], path, [name for name in state["settings"] if name not in FREE])
+    adopt(config, state["settings"], path, KEPT, strict=False)
+    return state
+
+
+def load_splits(config):
+    """The training and validation splits, with a picture of some training images if that was asked for."""
+    from data_loader import get_train_valid
+
+    train_split, valid_split = get_train_valid(config)
+    if config.show_sample:
+        from utils import show_sample
+
+        print(f"[*] Wrote {show_sample(train_split, config.plots_dir, data_set(config))}")
+    return train_split, valid_split
+
+
+def make_trainer(config, files: RunFiles, train_split, valid_split):
+    """A trainer that saves, logs and stores glimpses where the run keeps its files."""
+    from trainer import Trainer
+    from utils import ScalarLog, save_glimpses
+
+    scalars = ScalarLog(os.path.join(config.logs_dir, files.name)) if config.use_tensorboard else None
+
+    def save(state: dict) -> None:
+        checkpoint.write_latest(files.latest, {"settings": settings(config), **state})
+
+    def save_best(weights: dict) -> None:
+        checkpoint.write(files.best, {"settings": settings(config), **weights})
+
+    def log(record: dict) -> None:
+        JsonLines(files.log).append(record)
+        if scalars:
+            scalars.write(record)
+        if config.plot_freq and record["epoch"] % config.plot_freq == 0:
+            save_glimpses(files.plots, record["epoch"], trainer.glimpses())
+
+    trainer = Trainer(config, train_split, valid_split, save, save_best, log)
+    return trainer
+
+
+def load_named_weights(trainer, config) -> None:
+    """Start a training from the weights in --weights."""
+    from trainer import load_weights
+
+    weights = checkpoint.state_from(checkpoint.read(config.weights), config.weights)
+    for model in trainer.models():
+        load_weights(model, weights)
+    print(f"[*] Starting from the weights in {config.weights}")
+
+
+def test(config) -> None:
+    """Print how the best checkpoint (or the latest, or --weights) does on the test images."""
+    from data_loader import get_test
+    from trainer import build_model, evaluate, load_weights
+
+    files = RunFiles(config)
+    path = config.weights or (files.best if config.best else files.latest)
+    if not config.weights and not os.path.lexists(path):
+        raise UserError(f"there is nothing to test: {path} does not exist; train first, or name a file with --weights")
+    content = checkpoint.read_latest(path) if path == files.latest else checkpoint.read(path)
+    weights = checkpoint.state_from(content, path)
+    epoch = content.get("epoch", "unknown") if isinstance(content, dict) else "unknown"
+    if isinstance(content, dict) and isinstance(content.get("settings"), dict):
+        adopt(config, content["settings"], path, ARCHITECTURE)
+        adopt(config, content["settings"], path, DATA, strict=False)
+    split = get_test(config)
+    model = build_model(config, split.image_shape, split.num_classes)
+    load_weights(model, weights)
+    result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
+    rollouts = 1 if config.locations == "mean" else config.M
+    print(f"[*] {data_set(config)} test, M={rollouts}, {config.locations} locations, epoch {epoch}, {path}")
+    print(
+        f"[*] Test Acc: {result.correct}/{result.count} ({result.accuracy:.2f}% - Error: {100 - result.accuracy:.2f}%)"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(get_config())
+    except Interrupted as stop:
+        print(stop, flush=True)
+        sys.exit(128 + stop.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        print(f"main.py: {error}", file=sys.stderr)
+        sys.exit(2)

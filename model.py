@@ -1,0 +1,112 @@
+"""The Recurrent Attention Model: one step, and the one rollout that training, evaluation and pictures all use."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork
+from utils import generator
+
+
+class Noise(NamedTuple):
+    """All that is random in a batch of rollouts."""
+
+    first: paddle.Tensor  # (B, 2) uniform in [-1, 1]: where the first glimpse is taken
+    choices: paddle.Tensor  # (B, T-1, 2) standard normal: the policy's noise at each choice
+
+
+class Rollout(NamedTuple):
+    """What happened while the model looked at a batch of images."""
+
+    locations: paddle.Tensor  # (B, T, 2) where the T glimpses were taken
+    log_pi: paddle.Tensor  # (B, T-1) log-density of the T-1 choices of a location
+    baselines: paddle.Tensor  # (B, T-1) reward expected at each choice
+    log_probs: paddle.Tensor  # (B, classes) after the last glimpse
+
+
+def draw_noise(count: int, num_glimpses: int, stream: str, *key: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise for `count` rollouts as two float32 arrays, (count, 2) and (count, T-1, 2): see `Noise`.
+
+    A pure function of its arguments, and rollout i gets the same numbers whatever `count` is: draw for all images,
+    then slice.
+    """
+    uniform = generator(stream + "/first", *key).random((count, 2), dtype=np.float32) * 2 - 1
+    normal = generator(stream + "/choices", *key).standard_normal((count, num_glimpses - 1, 2), dtype=np.float32)
+    return uniform, normal
+
+
+class RecurrentAttention(nn.Layer):
+    """RAM (Mnih et al. 2014, figure 1): sensor, core, locator, classifier and baseliner.
+
+    Args:
+        g, k, s: the retina's patch size, number of patches and scale.
+        c: channels of the images.
+        h_g, h_l: hidden units of the glimpse network for "what" and "where".
+        std: standard deviation of the location policy.
+        hidden_size: units D of the core.
+        num_classes: classes to tell apart.
+        pixel_mean, pixel_std: pixels in [0, 1] are normalised to (pixel - mean) / std before the retina sees them. The
+            default leaves black at zero, which is also what the retina sees outside the image.
+    """
+
+    def __init__(self, g, k, s, c, h_g, h_l, std, hidden_size, num_classes, pixel_mean=0.0, pixel_std=1.0):
+        super().__init__()
+        self.std, self.num_classes = std, num_classes
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
+        self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
+        self.rnn = CoreNetwork(h_g + h_l, hidden_size)
+        self.locator = LocationNetwork(hidden_size, 2, std)
+        self.classifier = ActionNetwork(hidden_size, num_classes)
+        self.baseliner = BaselineNetwork(hidden_size, 1)
+
+    @paddle.no_grad()
+    def initialize(self, seed: int) -> None:
+        """Draw all weights from the seed: Glorot's uniform distribution for matrices, zero for biases."""
+        for number, weight in enumerate(self.parameters()):
+            if len(weight.shape) == 1:
+                weight.set_value(np.zeros(weight.shape, "float32"))
+                continue
+            limit = np.sqrt(6 / sum(weight.shape))
+            values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)
+            weight.set_value(values.astype("float32"))
+
+    def step(self, x, l_t_prev: paddle.Tensor, h_t_prev: paddle.Tensor) -> paddle.Tensor:
+        """Take one glimpse of x at l_t_prev (B, 2) and fold it into the state: h_t (B, D)."""
+        return self.rnn(self.sensor(x, l_t_prev), h_t_prev)
+
+    def rollout(self, x: paddle.Tensor, noise: Noise) -> Rollout:
+        """Look at each image T times and classify it.
+
+        Nothing is chosen after the last glimpse: such a location would be used by nobody, and its log-density would
+        enter the loss as pure noise.
+
+        Args:
+            x: images (B, C, H, W), uint8 (taken as x / 255) or float.
+            noise: see `Noise`; it also says how many glimpses there are.
+        """
+        if (self.pixel_mean, self.pixel_std) != (0.0, 1.0):
+            x = x.astype("float32") / 255 if x.dtype == paddle.uint8 else x
+            x = (x - self.pixel_mean) / self.pixel_std
+        scene = self.sensor.retina.prepare(x)
+        h_t = paddle.zeros([x.shape[0], self.rnn.hidden_size])  # (B, D)
+        l_t = noise.first  # (B, 2)
+        locations, log_pis, baselines = [l_t], [], []
+        for epsilon in noise.choices.unbind(1):  # T-1 times (B, 2)
+            h_t = self.step(scene, l_t, h_t)
+            b_t = self.baseliner(h_t)  # (B, 1)
+            log_pi, l_t = self.locator(h_t, epsilon)  # (B,), (B, 2)
+            locations.append(l_t)
+            log_pis.append(log_pi)
+            baselines.append(b_t.squeeze(1))
+        h_t = self.step(scene, l_t, h_t)
+        empty = paddle.zeros([x.shape[0], 0])
+        return Rollout(
+            paddle.stack(locations, axis=1),
+            paddle.stack(log_pis, axis=1) if log_pis else empty,
+            paddle.stack(baselines, axis=1) if baselines else empty,
+            self.classifier(h_t),
+        )

@@ -1,0 +1,238 @@
+"""The five networks of the paper and the retina they look through (Mnih et al. 2014, section 3.1 and figure 1).
+
+Letters used in every shape comment of the project:
+
+    B   images in a batch                 T   glimpses per image (`num_glimpses`)
+    C   channels of an image              g   side of the finest patch in pixels (`patch_size`)
+    H W rows and columns of an image      k   patches per glimpse (`num_patches`)
+    D   hidden units of the core          s   how much wider each further patch is (`glimpse_scale`)
+
+Locations are (x, y) in [-1, 1]: (-1, -1) is the top left corner of the image, (0, 0) its middle, (1, 1) bottom right.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+class Scene(NamedTuple):
+    """A batch of images made ready for many looks; see `Retina.prepare`."""
+
+    size: tuple[int, int, int, int]  # B, C, H, W
+    pixels: paddle.Tensor  # padded image, flat
+    table: paddle.Tensor | None  # summed-area table, flat; None if there is one patch only
+    gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
+
+
+class Retina:
+    """The bandwidth-limited sensor rho(x, l): k patches around l, each s times wider and coarser than the one before.
+
+    Paper: section 3.1, "glimpse sensor". Patch j is cut w = g * s**j pixels wide. Its top left pixel is
+    floor(0.5 * (l + 1) * size) - w // 2 on each axis; what lies outside the image is zero. Then it is mean-pooled to
+    g x g. All glimpses of a batch are cut at once.
+
+    Args:
+        g: side of the finest patch, in pixels.
+        k: number of patches.
+        s: factor between the widths of successive patches.
+    """
+
+    def __init__(self, g: int, k: int, s: int):
+        self.g, self.k, self.s = g, k, s
+
+    def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
+        """Look once.
+
+        Args:
+            x: images (B, C, H, W); uint8 (taken as x / 255) or float.
+            l: locations (B, 2) as (x, y); beyond [-1, 1] a patch sees less and less of the image, and then only zeros.
+
+        Returns:
+            phi (B, k*C*g*g), float: the patches, finest first, each flattened from (C, g, g).
+        """
+        return self.look(self.prepare(x), l)
+
+    def prepare(self, x: paddle.Tensor) -> Scene:
+        """Do once per batch of images what all looks share: pad them, and sum them up for the coarse patches.
+
+        The summed-area table holds at (r, c) the sum of all pixels above row r and left of column c. With it the sum
+        over any window takes four reads however wide the window is, and a window that hangs over the border needs
+        only its edges clipped. It is exact in float32 for uint8 images of up to 65,793 pixels (sums below 2**24);
+        everything else is summed in float64.
+        """
+        B, C, H, W = x.shape
+        is_bytes = x.dtype == paddle.uint8
+        images = x.astype("float32") if is_bytes else x
+        table = None
+        if self.k > 1:
+            exact = is_bytes and H * W * 255 < 2**24
+            dtype = "float32" if exact else "float64"
+            above = paddle.tril(paddle.ones([H + 1, H], dtype), -1)  # (H+1, H): row r selects the rows above r
+            left = paddle.triu(paddle.ones([W, W + 1], dtype), 1)  # (W, W+1)
+            table = paddle.matmul(paddle.matmul(above, images.astype(dtype)), left).flatten()  # (B, C, H+1, W+1)
+        # Not F.pad: joining with zeros does the same ten times faster on the CPU.
+        g = self.g
+        rows = paddle.zeros([B, C, g, W], images.dtype)
+        padded = paddle.concat([rows, images, rows], axis=2)  # (B, C, H+2g, W)
+        columns = paddle.zeros([B, C, H + 2 * g, g], images.dtype)
+        padded = paddle.concat([columns, padded, columns], axis=3)  # (B, C, H+2g, W+2g)
+        return Scene((B, C, H, W), padded.flatten(), table, 1 / 255 if is_bytes else 1.0)
+
+    def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
+        """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
+        B, C, H, W = scene.size
+        size = paddle.to_tensor([W, H], dtype=l.dtype)
+        centre = paddle.floor(0.5 * (l + 1) * size).astype("int64")  # (B, 2)
+        patches = [self._fine_patch(scene, centre)]
+        patches += [self._coarse_patch(scene, centre, self.s**j) for j in range(1, self.k)]
+        phi = patches[0] if self.k == 1 else paddle.concat(patches, axis=1)  # (B, k*C*g*g)
+        return phi if scene.gain == 1 else phi * scene.gain
+
+    def _fine_patch(self, scene: Scene, centre: paddle.Tensor) -> paddle.Tensor:
+        """Pixels of the g x g patch around each centre: (B, C*g*g)."""
+        B, C, H, W = scene.size
+        g, padded_h, padded_w = self.g, H + 2 * self.g, W + 2 * self.g
+        start = centre - g // 2 + g  # in the padded image
+        x = paddle.clip(start[:, 0], 0, W + g)  # (B,); a patch wholly outside lies in the padding
+        y = paddle.clip(start[:, 1], 0, H + g)
+        image = paddle.arange(B) * (C * padded_h * padded_w)
+        corner = image + y * padded_w + x  # (B,)
+        channel, row, column = paddle.arange(C), paddle.arange(g), paddle.arange(g)
+        window = channel.reshape([C, 1, 1]) * padded_h * padded_w + row.reshape([g, 1]) * padded_w + column
+        index = corner.unsqueeze(1) + window.reshape([1, -1])  # (B, C*g*g)
+        return paddle.gather(scene.pixels, index.flatten()).reshape([B, -1])
+
+    def _coarse_patch(self, scene: Scene, centre: paddle.Tensor, f: int) -> paddle.Tensor:
+        """Means over f x f pixels in a window g*f wide around each centre: (B, C*g*g)."""
+        B, C, H, W = scene.size
+        g = self.g
+        start = centre - g * f // 2  # (B, 2)
+        edges = paddle.arange(g + 1) * f
+        x = paddle.clip(start[:, :1] + edges, 0, W)  # (B, g+1): edges of the pooling cells
+        y = paddle.clip(start[:, 1:] + edges, 0, H)
+        plane = paddle.arange(B * C).reshape([B, C, 1, 1]) * ((H + 1) * (W + 1))
+        index = plane + (y.unsqueeze(2) * (W + 1) + x.unsqueeze(1)).unsqueeze(1)  # (B, C, g+1, g+1)
+        corner = paddle.gather(scene.table, index.flatten()).reshape(index.shape)
+        bands = corner[:, :, 1:] - corner[:, :, :-1]  # (B, C, g, g+1)
+        cells = bands[:, :, :, 1:] - bands[:, :, :, :-1]  # (B, C, g, g)
+        return (cells / (f * f)).astype(scene.pixels.dtype).reshape([B, -1])
+
+
+class GlimpseNetwork(nn.Layer):
+    """The glimpse network f_g: what is seen and where, as one vector (paper, figure 1B).
+
+        g_t = relu(fc3(relu(fc1(phi))) + fc4(relu(fc2(l))))
+
+    Args:
+        h_g: hidden units for "what".
+        h_l: hidden units for "where".
+        g, k, s: the retina's patch size, number of patches and scale.
+        c: channels of the images.
+    """
+
+    def __init__(self, h_g: int, h_l: int, g: int, k: int, s: int, c: int):
+        super().__init__()
+        self.retina = Retina(g, k, s)
+        self.fc1 = nn.Linear(k * c * g * g, h_g)
+        self.fc2 = nn.Linear(2, h_l)
+        self.fc3 = nn.Linear(h_g, h_g + h_l)
+        self.fc4 = nn.Linear(h_l, h_g + h_l)
+
+    def forward(self, x: paddle.Tensor | Scene, l_t_prev: paddle.Tensor) -> paddle.Tensor:
+        """From images x (B, C, H, W), or their `Scene`, and locations (B, 2) to glimpse features g_t (B, h_g + h_l)."""
+        scene = x if isinstance(x, Scene) else self.retina.prepare(x)
+        phi = self.retina.look(scene, l_t_prev)  # (B, k*C*g*g)
+        what = self.fc3(F.relu(self.fc1(phi)))  # (B, h_g + h_l)
+        where = self.fc4(F.relu(self.fc2(l_t_prev)))  # (B, h_g + h_l)
+        return F.relu(what + where)
+
+
+class CoreNetwork(nn.Layer):
+    """The core network f_h: what has been seen so far (paper, section 3.1, "internal state").
+
+        h_t = relu(i2h(g_t) + h2h(h_{t-1}))
+    """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.i2h = nn.Linear(input_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, g_t: paddle.Tensor, h_t_prev: paddle.Tensor) -> paddle.Tensor:
+        """From g_t (B, input_size) and the state before (B, D) to the state h_t (B, D)."""
+        return F.relu(self.i2h(g_t) + self.h2h(h_t_prev))
+
+
+class ActionNetwork(nn.Layer):
+    """The action network f_a: a linear softmax classifier on the state (paper, section 3.1, "actions")."""
+
+    def __init__(self, input_size: int, output_size: int):
+        super().__init__()
+        self.fc = nn.Linear(input_size, output_size)
+
+    def forward(self, h_t: paddle.Tensor) -> paddle.Tensor:
+        """From h_t (B, D) to log-probabilities (B, output_size)."""
+        return F.log_softmax(self.fc(h_t), axis=-1)
+
+
+class LocationNetwork(nn.Layer):
+    """The location network f_l: where to look next, a Gaussian policy of fixed standard deviation (paper, section 4).
+
+    It reads the state but does not shape it: the gradient stops at h_t, so REINFORCE trains this network alone.
+
+    Args:
+        input_size: D.
+        output_size: 2, for (x, y).
+        std: standard deviation of each coordinate, in units of [-1, 1].
+    """
+
+    def __init__(self, input_size: int, output_size: int, std: float):
+        super().__init__()
+        self.std = std
+        self.fc = nn.Linear(input_size, max(1, input_size // 2))
+        self.fc_lt = nn.Linear(max(1, input_size // 2), output_size)
+
+    def mean(self, h_t: paddle.Tensor) -> paddle.Tensor:
+        """The policy's mean mu_t (B, 2), in (-1, 1)."""
+        return paddle.tanh(self.fc_lt(F.relu(self.fc(h_t.detach()))))
+
+    def log_density(self, mu: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
+        """log N(l; mu, std**2 I), summed over x and y: (..., 2) and (..., 2) to (...)."""
+        z = (l - mu) / self.std
+        return -0.5 * (z * z).sum(-1) - (2 * math.log(self.std) + math.log(2 * math.pi))
+
+    def forward(self, h_t: paddle.Tensor, noise: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Choose the next location.
+
+        Args:
+            h_t: state (B, D).
+            noise: standard normal numbers (B, 2); zeros give the policy's mean.
+
+        Returns:
+            log_pi (B,): log-density of the choice, with its gradient to mu alone; and l_t (B, 2), clipped to [-1, 1].
+            The density is that of the choice before clipping: the clipping is the environment's.
+        """
+        mu = self.mean(h_t)
+        chosen = (mu + self.std * noise).detach()  # the choice is data; without detach its gradient would cancel mu's
+        return self.log_density(mu, chosen), paddle.clip(chosen, -1, 1)
+
+
+class BaselineNetwork(nn.Layer):
+    """The baseline b_t: the reward expected in state h_t, which takes variance out of REINFORCE (paper, equation 2).
+
+    The gradient stops at h_t: the regression to the reward trains this network alone.
+    """
+
+    def __init__(self, input_size: int, output_size: int):
+        super().__init__()
+        self.fc = nn.Linear(input_size, output_size)
+
+    def forward(self, h_t: paddle.Tensor) -> paddle.Tensor:
+        """From h_t (B, D) to b_t (B, output_size)."""
+        return self.fc(h_t.detach())

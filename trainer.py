@@ -1,0 +1,428 @@
+"""Training RAM: the loss, the epoch, the one evaluation for validation and test, and when to stop.
+
+A training is a pure function of its settings: order, shifts and noise come from (seed, epoch) and (seed, step), so what
+a checkpoint has to hold is the weights, the optimiser's moments and a few counters (`Trainer.state`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from tqdm import tqdm
+
+from data_loader import epoch_order
+from model import Noise, RecurrentAttention, Rollout, draw_noise
+from utils import Interrupted, Mean, StopRequest, UserError
+
+EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
+SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
+
+
+class NotFinite(UserError):
+    """The loss or a weight became NaN or infinite."""
+
+
+def hybrid_loss(rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float) -> tuple[paddle.Tensor, dict]:
+    """The paper's hybrid loss (section 3.2): three terms, each of which trains its own part of the model.
+
+    Args:
+        rollout: what the model did; log_probs (B, classes), log_pi and baselines (B, T-1).
+        labels: (B,) int64.
+        reinforce_weight: weight of the REINFORCE term.
+
+    Returns:
+        The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", "reward".
+    """
+    # The reward is 1 if the class chosen after the last glimpse is right, and every choice on the way shares it.
+    reward = (rollout.log_probs.detach().argmax(axis=1) == labels).astype("float32")  # (B,)
+    action = F.nll_loss(rollout.log_probs, labels)
+    if rollout.log_pi.shape[1] == 0:  # a single glimpse: nothing is chosen, so nothing is reinforced
+        zero = paddle.zeros([])
+        return action, {"action": action, "baseline": zero, "reinforce": zero, "reward": reward.mean()}
+    returns = reward.unsqueeze(1)  # (B, 1)
+    baseline = ((rollout.baselines - returns) ** 2).mean()
+    advantage = returns - rollout.baselines.detach()  # (B, T-1)
+    reinforce = -(rollout.log_pi * advantage).sum(axis=1).mean()
+    loss = action + baseline + reinforce_weight * reinforce
+    return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "reward": reward.mean()}
+
+
+class Evaluation(NamedTuple):
+    """How well the model does on one split."""
+
+    loss: float  # mean of -log p(label), p averaged over the M rollouts
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100 * self.correct / self.count
+
+
+@paddle.no_grad()
+def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locations: str, seed: int) -> Evaluation:
+    """Classify every image of a split by the mean of the class probabilities of M rollouts.
+
+    Args:
+        model: the model.
+        split: images with labels, see `data_loader.Split`.
+        num_glimpses: T.
+        M: rollouts per image. With `locations="mean"` all are equal, and one is made.
+        locations: "sampled" from the policy, or the policy's "mean" with the first glimpse in the middle.
+        seed: evaluation noise comes from (seed, split, rollout, image), so it is the same after every epoch.
+    """
+    model.eval()
+    rollouts = 1 if locations == "mean" else M
+    noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(rollouts)]
+    if locations == "mean":
+        noise = [tuple(np.zeros_like(part) for part in pair) for pair in noise]
+    loss, correct = 0.0, 0
+    for start in range(0, len(split), EVAL_BATCH):
+        index = np.arange(start, min(start + EVAL_BATCH, len(split)))
+        images, labels = split.batch(index)
+        x, y = paddle.to_tensor(images), paddle.to_tensor(labels)
+        probs = 0
+        for first, choices in noise:
+            rollout = model.rollout(x, Noise(paddle.to_tensor(first[index]), paddle.to_tensor(choices[index])))
+            probs = probs + paddle.exp(rollout.log_probs) / rollouts  # (B, classes)
+        of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
+        loss += float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
+        correct += int((probs.argmax(axis=1) == y).sum())
+    return Evaluation(loss / len(split), correct, len(split))
+
+
+def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention:
+    """The model that the settings describe, for images (C, H, W)."""
+    return RecurrentAttention(
+        config.patch_size,
+        config.num_patches,
+        config.glimpse_scale,
+        image_shape[0],
+        config.glimpse_hidden,
+        config.loc_hidden,
+        config.std,
+        config.hidden_size,
+        num_classes,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
+
+
+def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
+    """Paddle's optimiser of the name that the settings give."""
+    common = {"learning_rate": config.init_lr, "parameters": parameters}
+    if config.clip_norm > 0:
+        common["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(config.clip_norm)
+    elif config.clip_value > 0:
+        common["grad_clip"] = paddle.nn.ClipGradByValue(config.clip_value)
+    if config.optimizer == "adam":
+        return paddle.optimizer.Adam(use_multi_tensor=True, **common)  # one operation for all parameters
+    if config.optimizer == "sgd":
+        return paddle.optimizer.SGD(**common)
+    if config.optimizer == "momentum":
+        return paddle.optimizer.Momentum(momentum=config.momentum, use_nesterov=config.nesterov, **common)
+    if config.optimizer == "rmsprop":
+        return paddle.optimizer.RMSProp(**common)
+    return paddle.optimizer.Adadelta(**common)
+
+
+def learning_rate(config, progress: float, cuts: int = 0) -> float:
+    """The learning rate after `progress` epochs, and after so many cuts of the plateau schedule."""
+    if config.lr_schedule == "plateau":
+        return max(config.min_lr, config.init_lr * config.lr_factor**cuts)
+    if config.lr_schedule == "constant":
+        return config.init_lr
+    done = min(1.0, progress / (config.lr_decay_epochs or config.epochs))
+    left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.min_lr + (config.init_lr - config.min_lr) * left
+
+
+class Trainer:
+    """Trains a model, and can be stopped and taken up again at every step.
+
+    Args:
+        config: settings, see config.py.
+        train, valid: splits, see `data_loader.Split`.
+        save: called with the whole state as plain data, at the end of every epoch and now and then within one.
+        save_best: called with the model's state whenever validation accuracy is better than ever.
+        log: called with the record of each epoch, a dict of numbers.
+    """
+
+    def __init__(self, config, train, valid, save, save_best, log):
+        self.config, self.train, self.valid = config, train, valid
+        self.save, self.save_best, self.log = save, save_best, log
+        with paddle.utils.unique_name.guard():  # optimiser state is keyed by parameter names: the same in every run
+            self.model = build_model(config, train.image_shape, train.num_classes)
+            self.model.initialize(config.random_seed)
+            self.optimizer = build_optimizer(config, self.model.parameters())
+        self.averaged = None
+        if config.ema > 0:
+            self.averaged = build_model(config, train.image_shape, train.num_classes)
+            self.averaged.set_state_dict(self.model.state_dict())
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
+        self.sums, self.seconds = Mean(), 0.0  # of the epoch under way
+        self.best_valid_acc, self.epochs_since_best = -1.0, 0
+        self.lowest_loss, self.epochs_since_lower, self.cuts = math.inf, 0, 0  # plateau schedule
+        self.history: list[dict] = []
+
+    # ------------------------------------------------------------------------------------------------- one epoch
+
+    def train_step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Forward, backward, update: images (B, C, H, W) uint8, labels (B,). Returns the means over the batch."""
+        global_step = self.epoch * self.steps_per_epoch + self.step
+        noise = draw_noise(len(labels), self.config.num_glimpses, "train", self.config.random_seed, global_step)
+        self.optimizer.set_lr(learning_rate(self.config, global_step / self.steps_per_epoch, self.cuts))
+        rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
+        loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), self.config.reinforce_weight)
+        values = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()]).tolist()
+        if not math.isfinite(values[0]):
+            raise NotFinite(
+                f"the loss is {values[0]} at step {self.step + 1} of epoch {self.epoch + 1}: training stopped, the last "
+                "checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
+            )
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        if self.averaged is not None:
+            self.update_average(global_step)
+        return dict(zip(["loss", *parts], values))
+
+    @paddle.no_grad()
+    def update_average(self, global_step: int) -> None:
+        """Exponential moving average of the weights; its memory grows with the training until it is `ema`."""
+        decay = min(self.config.ema, (1 + global_step) / (10 + global_step))
+        for mean, weight in zip(self.averaged.parameters(), self.model.parameters()):
+            mean.lerp_(weight, 1 - decay)
+
+    def batches(self):
+        """The rest of the epoch's batches, prepared ahead by `num_workers` threads if there are any."""
+        order = epoch_order(len(self.train), self.config.random_seed, self.epoch, self.config.shuffle)
+        size, epoch = self.config.batch_size, self.epoch
+        parts = [order[i * size : (i + 1) * size] for i in range(self.step, self.steps_per_epoch)]
+        if self.config.num_workers == 0:
+            for part in parts:
+                yield self.train.batch(part, epoch)
+            return
+        with ThreadPoolExecutor(self.config.num_workers) as pool:
+            ahead = [pool.submit(self.train.batch, part, epoch) for part in parts[: self.config.num_workers]]
+            for part in parts[self.config.num_workers :] + [None] * len(ahead):
+                ready = ahead.pop(0)
+                if part is not None:
+                    ahead.append(pool.submit(self.train.batch, part, epoch))
+                yield ready.result()
+
+    def train_epoch(self, stop: StopRequest) -> None:
+        """Train to the end of the epoch under way."""
+        self.model.train()
+        saved, began, before = time.monotonic(), time.monotonic(), self.seconds
+        total = len(self.train)
+        # Where nobody watches, as in a log file, a bar every ten seconds is enough.
+        with tqdm(total=total, initial=self.step * self.config.batch_size, unit="img", leave=False, **bar()) as progress:
+            for images, labels in self.batches():
+                means = self.train_step(images, labels)
+                self.step += 1
+                self.sums.update(len(labels), **means)
+                self.seconds = before + time.monotonic() - began
+                progress.update(len(labels))
+                if self.step % self.config.print_freq == 0:
+                    progress.set_postfix_str(
+                        f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['reward']:.3f}", refresh=False
+                    )
+                every = self.config.save_freq
+                due = self.step % every == 0 if every else time.monotonic() - saved >= SAVE_SECONDS
+                if (due and self.step < self.steps_per_epoch) or stop.signum:
+                    self.save(self.state())
+                    saved = time.monotonic()
+                self.leave_if_asked(stop)
+
+    def leave_if_asked(self, stop: StopRequest) -> None:
+        """Raise Interrupted if a signal came; what there is to save has been saved."""
+        if stop.signum:
+            raise Interrupted(
+                stop.signum,
+                f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
+                "to go on, give the same command with --resume=True",
+            )
+
+    @paddle.no_grad()
+    def glimpses(self) -> dict[str, np.ndarray]:
+        """What the model sees of the first nine validation images, always with the same noise.
+
+        Returns:
+            images (9, C, H, W) uint8, labels (9,), locations (9, T, 2), probabilities (9, classes).
+        """
+        images, labels = self.valid.batch(np.arange(min(9, len(self.valid))))
+        noise = draw_noise(len(labels), self.config.num_glimpses, "evaluate/valid", self.config.random_seed, 0)
+        rollout = self.evaluated.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
+        probabilities = np.exp(rollout.log_probs.numpy())
+        locations = rollout.locations.numpy()
+        return {"images": images, "labels": labels, "locations": locations, "probabilities": probabilities}
+
+    # ------------------------------------------------------------------------------------------------ whole runs
+
+    @property
+    def evaluated(self) -> RecurrentAttention:
+        """The model that validation and test use: the averaged one if there is one."""
+        return self.model if self.averaged is None else self.averaged
+
+    def models(self) -> list[RecurrentAttention]:
+        """The trained model, and the averaged one if there is one."""
+        return [self.model] if self.averaged is None else [self.model, self.averaged]
+
+    def fit(self) -> list[dict]:
+        """Train until the last epoch, or until `train_patience` epochs brought nothing better.
+
+        Returns:
+            The record of every epoch.
+
+        Raises:
+            NotFinite: if the loss or a weight is no longer a number.
+            Interrupted: if a signal asked to stop; the state was saved.
+        """
+        c = self.config
+        with StopRequest() as stop:
+            while self.epoch < c.epochs and not self.patience_is_out():
+                rate = learning_rate(c, self.epoch + self.step / self.steps_per_epoch, self.cuts)
+                print(f"\nEpoch: {self.epoch + 1}/{c.epochs} - LR: {rate:.6f}")
+                self.train_epoch(stop)
+                self.end_epoch()
+                self.leave_if_asked(stop)
+        if self.epoch < c.epochs:
+            print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
+        return self.history
+
+    def patience_is_out(self) -> bool:
+        """Whether validation accuracy has not improved for train_patience epochs."""
+        return self.epochs_since_best >= self.config.train_patience
+
+    def end_epoch(self) -> None:
+        """Validate, note the epoch, and save: first the best model, then the state that knows of it, then the log."""
+        c, began = self.config, time.monotonic()
+        rate = learning_rate(c, self.epoch + (self.step - 1) / self.steps_per_epoch, self.cuts)
+        result = evaluate(self.evaluated, self.valid, c.num_glimpses, c.valid_M, c.locations, c.random_seed)
+        is_best = result.accuracy > self.best_valid_acc
+        self.seconds += time.monotonic() - began
+        record = {
+            "epoch": self.epoch + 1,
+            "train_loss": self.sums["loss"],
+            "train_acc": 100 * self.sums["reward"],
+            "loss_action": self.sums["action"],
+            "loss_baseline": self.sums["baseline"],
+            "loss_reinforce": self.sums["reinforce"],
+            "val_loss": result.loss,
+            "val_acc": result.accuracy,
+            "val_err": 100 - result.accuracy,
+            "lr": rate,
+            "best": is_best,
+            "seconds": round(self.seconds, 3),
+        }
+        self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
+        self.best_valid_acc = max(self.best_valid_acc, result.accuracy)
+        self.follow_plateau(result.loss)
+        self.history.append(record)
+        self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, Mean(), 0.0
+        if is_best:
+            self.save_best(self.weights())
+        self.save(self.state())
+        self.log(record)
+        print(
+            f"train loss: {record['train_loss']:.3f} - train acc: {record['train_acc']:.3f} "
+            f"- val loss: {record['val_loss']:.3f} - val acc: {record['val_acc']:.3f} "
+            f"- val err: {record['val_err']:.3f}{' [*]' if is_best else ''} ({record['seconds']:.1f}s)"
+        )
+
+    def follow_plateau(self, valid_loss: float) -> None:
+        """The plateau schedule: cut the learning rate after lr_patience epochs without a lower validation loss."""
+        if valid_loss < self.lowest_loss:
+            self.lowest_loss, self.epochs_since_lower = valid_loss, 0
+            return
+        self.epochs_since_lower += 1
+        if self.epochs_since_lower > self.config.lr_patience:
+            self.cuts, self.epochs_since_lower = self.cuts + 1, 0
+
+    # --------------------------------------------------------------------------------------------- saved and loaded
+
+    def weights(self) -> dict:
+        """The model as plain data: weights and averaged weights (None without averaging), and where they come from."""
+        ema = None if self.averaged is None else arrays(self.averaged.state_dict())
+        state = {"model": arrays(self.model.state_dict()), "ema": ema, "epoch": self.epoch}
+        state["best_valid_acc"] = self.best_valid_acc
+        state["image_shape"], state["num_classes"] = list(self.train.image_shape), self.train.num_classes
+        for name, weight in state["model"].items():
+            if not np.isfinite(weight).all():
+                raise NotFinite(
+                    f"{name} is no longer finite after step {self.step} of epoch {self.epoch + 1}: training stopped, "
+                    "the last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
+                )
+        return state
+
+    def state(self) -> dict:
+        """All that training has to remember, as plain data."""
+        counters = {name: getattr(self, name) for name in self.COUNTERS}
+        optimizer = arrays({k: v for k, v in self.optimizer.state_dict().items() if k != "LR_Scheduler"})
+        return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
+
+    COUNTERS = (
+        "epoch",
+        "step",
+        "seconds",
+        "best_valid_acc",
+        "epochs_since_best",
+        "lowest_loss",
+        "epochs_since_lower",
+        "cuts",
+        "history",
+    )
+
+    def load_state(self, state: dict) -> None:
+        """Take up a state that `state` made.
+
+        Raises:
+            UserError: if it belongs to another model or optimiser.
+        """
+        load_weights(self.model, state["model"])
+        if self.averaged is not None:
+            load_weights(self.averaged, state["ema"])
+        if state["optimizer"]:
+            self.optimizer.set_state_dict({k: paddle.to_tensor(v) for k, v in state["optimizer"].items()})
+        for name in self.COUNTERS:
+            setattr(self, name, state[name])
+        self.history = list(self.history)
+        self.sums = Mean(state["sums"])
+
+
+def bar() -> dict:
+    """tqdm's settings: lively in a terminal, a line every ten seconds in a log file."""
+    return {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
+
+
+def arrays(state: dict) -> dict[str, np.ndarray]:
+    """Tensors as NumPy arrays of their own."""
+    return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}
+
+
+def load_weights(model: RecurrentAttention, weights: dict[str, np.ndarray]) -> None:
+    """Set every weight of the model.
+
+    Raises:
+        UserError: if a name is missing or too many, or a shape differs; the model is then unchanged.
+    """
+    own = {name: list(value.shape) for name, value in model.state_dict().items()}
+    for name, shape in own.items():
+        if name not in weights:
+            raise UserError(f"the weights lack {name}: they belong to another model")
+        if list(weights[name].shape) != shape:
+            raise UserError(f"{name} is {list(weights[name].shape)} in the weights and {shape} in this model")
+    extra = sorted(set(weights) - set(own))
+    if extra:
+        raise UserError(f"the weights hold {extra[0]}, which this model has not")
+    model.set_state_dict({name: paddle.to_tensor(value.astype("float32")) for name, value in weights.items()})
