@@ -40,7 +40,7 @@ except ImportError:  # everywhere else
 FORMAT = "ram-paddle"
 UNSIGNED = b"0" * 64  # stands in the file for its own checksum while that is computed
 PADDLE_NAMES = "StructuredToParameterName@@"  # paddle.save adds it to a bare state dict; only paddle.load needs it
-MAX_BYTES, MAX_PARTS, MAX_DEPTH = 2**30, 10**6, 32  # a checkpoint of ours has about 5 MB, 10**4 parts, depth 5
+MAX_BYTES, MAX_PARTS, MAX_DEPTH = 2**32, 10**6, 32  # a checkpoint of ours has about 5 MB, 10**4 parts, depth 5
 
 
 class DamagedFile(UserError):
@@ -76,8 +76,8 @@ _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
 _TEXTS = {b"\x8c": 1, b"X": 4, b"\x8d": 8, b"U": 1}
 _BYTES = {b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8, b"T": 4}
 _PUT, _GET = {b"q": 1, b"r": 4}, {b"h": 1, b"j": 4}
-_NDARRAY = object()  # stands for the class, which a file may name but not call
 _TUPLE = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
+_NDARRAY = object()  # stands for the class, which a file may name but not call
 
 
 class _Budget:
@@ -236,11 +236,10 @@ class _Machine:
 
     # What a file may call.
 
-    def tuple(self, items):  # paddle.save writes a tensor inside a dictionary as tuple((name, array))
-        if type(items) not in (tuple, list):
-            raise _Refused("it has a malformed tuple")
-        self.charge(len(items))
-        return tuple(items)
+    def tuple(self, pair):  # paddle.save writes a tensor inside a dictionary as tuple((name, array))
+        if type(pair) is not tuple or len(pair) != 2 or type(pair[1]) is not _Array:
+            raise _Refused("it has a malformed tensor")
+        return pair[1]
 
     def encode(self, text, coding):
         if coding != "latin1":
@@ -268,6 +267,8 @@ class _Machine:
 def _plain(value, charge, depth=0):
     """Copy a tree into plain types, equal strings into the same object: equal contents give equal files."""
     charge()
+    if type(value) is int and value.bit_length() > 1024:
+        raise _Refused("it has a number of more than 1024 bits")
     if value is None or type(value) in (bool, int, float):
         return value
     if type(value) is str:
@@ -288,14 +289,11 @@ def _plain(value, charge, depth=0):
             raise _Refused("it has a dictionary whose keys are not strings")
         return {sys.intern(k): _plain(v, charge, depth + 1) for k, v in value.items() if k != PADDLE_NAMES}
     if type(value) in (list, tuple):
-        items = [_plain(item, charge, depth + 1) for item in value]
-        if type(value) is tuple and len(items) == 2 and type(items[0]) is str and type(items[1]) is np.ndarray:
-            return items[1]  # a tensor with its name
-        return type(value)(items)
+        return type(value)([_plain(item, charge, depth + 1) for item in value])
     raise _Refused("it holds something other than arrays, numbers, strings, dictionaries, lists and tuples")
 
 
-def unpickle(data: bytes, name: str):
+def unpickle(data: bytes, name: str) -> object:
     """The content of a pickle of arrays, numbers, strings, None, dictionaries, lists and tuples; nothing is run.
 
     Args:
@@ -316,7 +314,7 @@ def unpickle(data: bytes, name: str):
         raise DamagedFile(f"{name} cannot be used: it is malformed ({type(error).__name__})") from None
 
 
-def read(path: str):
+def read(path: str) -> object:
     """The content of a .pdparams file, this project's or any other that `paddle.save` wrote; tensors come as arrays.
 
     A file that `write` wrote is also held against its checksum.
@@ -358,7 +356,7 @@ def _digest(data, at):
     return digest.hexdigest().encode()
 
 
-def previous(path):
+def previous(path: str) -> str:
     """Where `write_latest` keeps the file before: `<run>_ckpt_prev.pdparams` for `<run>_ckpt.pdparams`."""
     root, extension = os.path.splitext(path)
     return f"{root}_prev{extension}"
@@ -367,11 +365,13 @@ def previous(path):
 def _read_own(path):
     content = read(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DamagedFile(f"{path} cannot be used: it holds weights at best, and no training to go on with")
+        raise DamagedFile(
+            f"{path} cannot be used: it is no training of this program; its weights may serve with --weights"
+        )
     return content
 
 
-def read_latest(path):
+def read_latest(path: str) -> dict:
     """As `read`, for a file that `write_latest` wrote. Where it is missing, the one before serves, with a message.
 
     Raises:
@@ -392,7 +392,7 @@ def read_latest(path):
         raise DamagedFile(f"{error}; {offer}={before}") from None
 
 
-def state_from(content, path):
+def state_from(content: object, path: str) -> dict[str, np.ndarray]:
     """The weights in whatever `read` returned: this project's file (averaged weights first), the seed's, or a bare
     state dict.
 
@@ -419,7 +419,7 @@ def state_from(content, path):
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
-def write(path, content):
+def write(path: str, content: dict) -> None:
     """Write a checkpoint that `paddle.load` opens too: after a crash, `path` is the old file or the new one, whole.
 
     Args:
@@ -434,12 +434,12 @@ def write(path, content):
     _replace(path, _pickled(content))
 
 
-def write_latest(path, content):
+def write_latest(path: str, content: dict) -> None:
     """As `write`, but keeps the file before as `previous(path)`. At every instant `path` itself is whole."""
     _replace(path, _pickled(content), keep=previous(path))
 
 
-def write_json(path, obj):
+def write_json(path: str, obj: object) -> None:
     """As `write`, but as indented JSON text with sorted keys."""
     _replace(path, (json.dumps(obj, sort_keys=True, indent=2) + "\n").encode())
 
@@ -532,7 +532,7 @@ def _sync_folder(folder):
         os.close(descriptor)
 
 
-def set_aside(paths, label):
+def set_aside(paths: list[str], label: str) -> str | None:
     """Move what is left of an earlier run into a dated folder, `old/<label>-<date>-<time>/` beside the first.
 
     Args:
@@ -578,7 +578,7 @@ class RunLock:
         UserError: another process has it, or the file cannot be made.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path = os.fspath(path)
 
     def __enter__(self):

