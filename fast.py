@@ -55,6 +55,11 @@ class Tape(NamedTuple):
     states: list  # T times (B, D): h_t = relu([g_t, h_{t-1}] w_rec + b_rec)
 
 
+def active(rectified: paddle.Tensor) -> paddle.Tensor:
+    """The derivative of relu from its output: 1 where it is positive, else 0. A comparison would be twice as slow."""
+    return paddle.clip(rectified * 1e38, max=1.0)
+
+
 class Sight(PyLayer):
     """The state h_T after the walk on `tape`, as a differentiable function of the weights."""
 
@@ -66,18 +71,18 @@ class Sight(PyLayer):
 
     @staticmethod
     def backward(ctx, dh):
-        """Backpropagation through time; relu's derivative is the sign of its output."""
+        """Backpropagation through time."""
         w = Weights(*ctx.saved_tensor())
         seen, hidden, joint, states = ctx.tape
         g_size = w.w_mid.shape[1]
         w_i2h, w_h2h = w.w_rec[:g_size], w.w_rec[g_size:]
-        dz = [dh * paddle.sign(states[-1])]  # T times (B, D), last glimpse first
+        dz = [dh * active(states[-1])]  # T times (B, D), last glimpse first
         for h in reversed(states[:-1]):
-            dz.append(paddle.matmul(dz[-1], w_h2h, transpose_y=True) * paddle.sign(h))
+            dz.append(paddle.matmul(dz[-1], w_h2h, transpose_y=True) * active(h))
         dz = paddle.concat(dz[::-1])  # (T*B, D)
         seen, hidden, joint = paddle.concat(seen), paddle.concat(hidden), paddle.concat(joint)  # (T*B, ...)
-        dg = paddle.matmul(dz, w_i2h, transpose_y=True) * paddle.sign(joint[:, :g_size])  # (T*B, h)
-        da = paddle.matmul(dg, w.w_mid, transpose_y=True) * paddle.sign(hidden)  # (T*B, h)
+        dg = paddle.matmul(dz, w_i2h, transpose_y=True) * active(joint[:, :g_size])  # (T*B, h)
+        da = paddle.matmul(dg, w.w_mid, transpose_y=True) * active(hidden)  # (T*B, h)
         ones = paddle.ones([1, dz.shape[0]])  # a sum over rows is faster as a product
         gradients = []
         for inputs, outputs in ((seen, da), (hidden, dg), (joint, dz)):
@@ -107,16 +112,19 @@ def walk(model, w: Weights, x: paddle.Tensor, noise):
     """Look T times. Returns the tape, the T locations (B, 2), and the T-1 choices (B, 2) before clipping."""
     retina, locator = model.sensor.retina, model.locator
     scene = retina.prepare(x)
-    h_t = paddle.zeros([x.shape[0], model.rnn.hidden_size])  # (B, D)
+    B = x.shape[0]
+    h_t = paddle.zeros([B, model.rnn.hidden_size])  # (B, D)
+    # Adding equal shapes is four times faster than adding a row to each row.
+    b_in, b_mid, b_rec = (paddle.tile(bias.unsqueeze(0), [B, 1]) for bias in (w.b_in, w.b_mid, w.b_rec))
     tape, locations, chosen = Tape([], [], [], []), [noise.first], []
     epsilons = noise.choices.unbind(1) if noise.choices.shape[1] else []
     for t in range(len(epsilons) + 1):
         l_t = locations[-1]
         seen = paddle.concat([retina.look(scene, l_t), l_t], axis=1)  # (B, P+2)
-        hidden = F.relu(paddle.matmul(seen, w.w_in) + w.b_in)  # (B, h)
-        g_t = F.relu(paddle.matmul(hidden, w.w_mid) + w.b_mid)  # (B, h)
+        hidden = F.relu(paddle.matmul(seen, w.w_in) + b_in)  # (B, h)
+        g_t = F.relu(paddle.matmul(hidden, w.w_mid) + b_mid)  # (B, h)
         joint = paddle.concat([g_t, h_t], axis=1)  # (B, h+D)
-        h_t = F.relu(paddle.matmul(joint, w.w_rec) + w.b_rec)  # (B, D)
+        h_t = F.relu(paddle.matmul(joint, w.w_rec) + b_rec)  # (B, D)
         for record, value in zip(tape, (seen, hidden, joint, h_t)):
             record.append(value)
         if t < len(epsilons):

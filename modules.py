@@ -23,9 +23,12 @@ from paddle import nn
 class Scene(NamedTuple):
     """A batch of images made ready for many looks; see `Retina.prepare`."""
 
-    size: tuple[int, int, int, int]  # B, C, H, W
-    pixels: paddle.Tensor  # padded image, flat
-    table: paddle.Tensor | None  # summed-area table, flat; None if there is one patch only
+    shape: tuple[int, int, int, int]  # B, C, H, W
+    pixels: paddle.Tensor  # images with a border of g zeros, flat
+    windows: paddle.Tensor  # (B, C*g*g) where in `pixels` the patch at each image's top left corner lies
+    table: paddle.Tensor | None  # summed-area table, flat; None if there is only the finest patch
+    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `table` each image's first entry lies
+    steps: paddle.Tensor | None  # (B, (k-1)*(g+1)) edges of the pooling cells, relative to the centre of the glimpse
     gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
 
 
@@ -58,69 +61,100 @@ class Retina:
         return self.look(self.prepare(x), l)
 
     def prepare(self, x: paddle.Tensor) -> Scene:
-        """Do once per batch of images what all looks share: pad them, and sum them up for the coarse patches.
+        """Do once per batch of images what all looks share: surround them with zeros, sum them up, number the pixels.
 
         The summed-area table holds at (r, c) the sum of all pixels above row r and left of column c. With it the sum
         over any window takes four reads however wide the window is, and a window that hangs over the border needs
-        only its edges clipped. It is exact in float32 for uint8 images of up to 65,793 pixels (sums below 2**24);
+        only its edges clipped. In float32 it is exact for uint8 images of up to 65,793 pixels (sums below 2**24);
         everything else is summed in float64.
         """
         B, C, H, W = x.shape
-        is_bytes = x.dtype == paddle.uint8
-        images = x.astype("float32") if is_bytes else x
-        table = None
-        if self.k > 1:
-            exact = is_bytes and H * W * 255 < 2**24
-            dtype = "float32" if exact else "float64"
-            above = paddle.tril(paddle.ones([H + 1, H], dtype), -1)  # (H+1, H): row r selects the rows above r
-            left = paddle.triu(paddle.ones([W, W + 1], dtype), 1)  # (W, W+1)
-            table = paddle.matmul(paddle.matmul(above, images.astype(dtype)), left).flatten()  # (B, C, H+1, W+1)
-        # Not F.pad: joining with zeros does the same ten times faster on the CPU.
         g = self.g
-        rows = paddle.zeros([B, C, g, W], images.dtype)
+        gain = 1 / 255 if x.dtype == paddle.uint8 else 1.0
+        images = x.astype("float32") if x.dtype == paddle.uint8 else x
+        # Not F.pad: joining with zeros does the same ten times faster on the CPU.
+        rows, columns = paddle.zeros([B, C, g, W], images.dtype), paddle.zeros([B, C, H + 2 * g, g], images.dtype)
         padded = paddle.concat([rows, images, rows], axis=2)  # (B, C, H+2g, W)
-        columns = paddle.zeros([B, C, H + 2 * g, g], images.dtype)
         padded = paddle.concat([columns, padded, columns], axis=3)  # (B, C, H+2g, W+2g)
-        return Scene((B, C, H, W), padded.flatten(), table, 1 / 255 if is_bytes else 1.0)
+        plane, stride = (H + 2 * g) * (W + 2 * g), W + 2 * g
+        windows = grid(B, C * plane, C, plane, g, stride, g, 1).reshape([B, -1])
+        table = corners = steps = None
+        if self.k > 1:
+            exact = x.dtype == paddle.uint8 and H * W * 255 < 2**24
+            table, stride = self._summed_area(images.astype("float32" if exact else "float64"))
+            widths = [self.s**j for j in range(1, self.k)]
+            edges = [cell * f - g * f // 2 for f in widths for cell in range(g + 1)]
+            steps = paddle.tile(paddle.to_tensor([edges]), [B, 1])
+            size = (self.k - 1) * (g + 1) ** 2
+            corners = paddle.tile(grid(B, C * stride, C, stride).reshape([B, C, 1]), [1, 1, size]).reshape([B, -1])
+        return Scene((B, C, H, W), padded.flatten(), windows, table, corners, steps, gain)
+
+    def _summed_area(self, images: paddle.Tensor) -> tuple[paddle.Tensor, int]:
+        """The table of images (B, C, H, W), flat from (H+1, B, C, stride), and its stride >= W + 1.
+
+        Rows come first, and rows are longer than they need be, because products of such shapes are the fast ones.
+        """
+        B, C, H, W = images.shape
+        stride = 16 * (W // 16 + 1)
+        above = paddle.tril(paddle.ones([H + 1, H], images.dtype), -1)  # (H+1, H): row r selects the rows above r
+        left = paddle.triu(paddle.ones([W, stride], images.dtype), 1)  # (W, stride)
+        rows_first = images.transpose([2, 0, 1, 3]).reshape([H, B * C * W])
+        return paddle.matmul(paddle.matmul(above, rows_first).reshape([-1, W]), left).flatten(), stride
 
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
-        B, C, H, W = scene.size
-        size = paddle.to_tensor([W, H], dtype=l.dtype)
-        centre = paddle.floor(0.5 * (l + 1) * size).astype("int64")  # (B, 2)
-        patches = [self._fine_patch(scene, centre)]
-        patches += [self._coarse_patch(scene, centre, self.s**j) for j in range(1, self.k)]
-        phi = patches[0] if self.k == 1 else paddle.concat(patches, axis=1)  # (B, k*C*g*g)
+        _, _, H, W = scene.shape
+        x, y = l.unbind(1)  # (B,) each
+        x = paddle.floor((x + 1) * (0.5 * W))  # the centre, in pixels
+        y = paddle.floor((y + 1) * (0.5 * H))
+        phi = self._fine_patch(scene, x, y)
+        if self.k > 1:
+            phi = paddle.concat([phi, self._coarse_patches(scene, x, y)], axis=1)
         return phi if scene.gain == 1 else phi * scene.gain
 
-    def _fine_patch(self, scene: Scene, centre: paddle.Tensor) -> paddle.Tensor:
+    def _fine_patch(self, scene: Scene, x: paddle.Tensor, y: paddle.Tensor) -> paddle.Tensor:
         """Pixels of the g x g patch around each centre: (B, C*g*g)."""
-        B, C, H, W = scene.size
-        g, padded_h, padded_w = self.g, H + 2 * self.g, W + 2 * self.g
-        start = centre - g // 2 + g  # in the padded image
-        x = paddle.clip(start[:, 0], 0, W + g)  # (B,); a patch wholly outside lies in the padding
-        y = paddle.clip(start[:, 1], 0, H + g)
-        image = paddle.arange(B) * (C * padded_h * padded_w)
-        corner = image + y * padded_w + x  # (B,)
-        channel, row, column = paddle.arange(C), paddle.arange(g), paddle.arange(g)
-        window = channel.reshape([C, 1, 1]) * padded_h * padded_w + row.reshape([g, 1]) * padded_w + column
-        index = corner.unsqueeze(1) + window.reshape([1, -1])  # (B, C*g*g)
+        B, _, H, W = scene.shape
+        to_start = self.g - self.g // 2  # from the centre to the patch's top left corner, in the image with its border
+        x = paddle.clip(x + to_start, 0, W + self.g).astype("int64")  # a patch wholly outside lies in the border
+        y = paddle.clip(y + to_start, 0, H + self.g).astype("int64")
+        start = y * (W + 2 * self.g) + x
+        index = scene.windows + start.unsqueeze(1)  # (B, C*g*g)
         return paddle.gather(scene.pixels, index.flatten()).reshape([B, -1])
 
-    def _coarse_patch(self, scene: Scene, centre: paddle.Tensor, f: int) -> paddle.Tensor:
-        """Means over f x f pixels in a window g*f wide around each centre: (B, C*g*g)."""
-        B, C, H, W = scene.size
-        g = self.g
-        start = centre - g * f // 2  # (B, 2)
-        edges = paddle.arange(g + 1) * f
-        x = paddle.clip(start[:, :1] + edges, 0, W)  # (B, g+1): edges of the pooling cells
-        y = paddle.clip(start[:, 1:] + edges, 0, H)
-        plane = paddle.arange(B * C).reshape([B, C, 1, 1]) * ((H + 1) * (W + 1))
-        index = plane + (y.unsqueeze(2) * (W + 1) + x.unsqueeze(1)).unsqueeze(1)  # (B, C, g+1, g+1)
-        corner = paddle.gather(scene.table, index.flatten()).reshape(index.shape)
-        bands = corner[:, :, 1:] - corner[:, :, :-1]  # (B, C, g, g+1)
-        cells = bands[:, :, :, 1:] - bands[:, :, :, :-1]  # (B, C, g, g)
-        return (cells / (f * f)).astype(scene.pixels.dtype).reshape([B, -1])
+    def _coarse_patches(self, scene: Scene, x: paddle.Tensor, y: paddle.Tensor) -> paddle.Tensor:
+        """Patches 1 to k-1 around each centre, means over cells of s**j x s**j pixels: (B, (k-1)*C*g*g)."""
+        B, C, H, W = scene.shape
+        g, scales = self.g, self.k - 1
+        stride = scene.table.shape[0] // ((H + 1) * B * C)
+        far = self.g * self.s**scales  # beyond it nothing of the image is seen, and int64 could overflow
+        x = paddle.clip(x, -far, W + far).astype("int64").unsqueeze(1)
+        y = paddle.clip(y, -far, H + far).astype("int64").unsqueeze(1)
+        x = paddle.clip(scene.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
+        y = paddle.clip(scene.steps + y, 0, H) * (B * C * stride)
+        x = paddle.tile(x.reshape([B, 1, scales, 1, g + 1]), [1, C, 1, g + 1, 1])  # (B, C, scales, g+1, g+1)
+        y = paddle.tile(y.reshape([B, 1, scales, g + 1, 1]), [1, C, 1, 1, g + 1])
+        index = scene.corners + (x + y).reshape([B, -1])
+        corner = paddle.gather(scene.table, index.flatten()).reshape([B * C * scales, g + 1, g + 1])
+        bands = corner[:, 1:] - corner[:, :-1]  # (B*C*scales, g, g+1)
+        cells = bands[:, :, 1:] - bands[:, :, :-1]  # (B*C*scales, g, g)
+        cells = cells.astype(scene.pixels.dtype).reshape([B, C, scales, g * g])
+        cells = cells.transpose([0, 2, 1, 3]) if C > 1 else cells
+        areas = paddle.to_tensor([1 / self.s ** (2 * j) for j in range(1, self.k)], dtype=cells.dtype)
+        if C > 1:
+            areas = areas.unsqueeze(1)
+        return (cells * areas.unsqueeze(-1)).reshape([B, -1])
+
+
+def grid(*counts_and_strides: int) -> paddle.Tensor:
+    """Flat positions of the entries of an array: grid(n0, s0, n1, s1, ...)[i0, i1, ...] = i0*s0 + i1*s1 + ..."""
+    counts, strides = counts_and_strides[::2], counts_and_strides[1::2]
+    position = paddle.zeros([1] * len(counts), "int64")
+    for axis, (count, stride) in enumerate(zip(counts, strides)):
+        shape = [1] * len(counts)
+        shape[axis] = count
+        position = position + (paddle.arange(count) * stride).reshape(shape)
+    return position
 
 
 class GlimpseNetwork(nn.Layer):
