@@ -320,7 +320,7 @@ def read(path: str) -> object:
     A file that `write` wrote is also held against its checksum.
 
     Raises:
-        DamagedFile: it is damaged, or no such file.
+        DamagedFile: it is damaged, or a file of another kind.
         UserError: it is missing or cannot be read.
     """
     data = _bytes_of(path)

@@ -168,6 +168,7 @@ def test(config) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # a log shows each epoch when it ends
     try:
         main(get_config())
     except Interrupted as stop:

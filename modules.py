@@ -20,15 +20,22 @@ import paddle.nn.functional as F
 from paddle import nn
 
 
+class Layout(NamedTuple):
+    """Where a retina reads in arrays that hold B images of one shape; see `Retina.prepare`."""
+
+    windows: paddle.Tensor  # (B, C*g*g) where in `Scene.pixels` the patch at each image's top left corner lies
+    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `Scene.table` each image's first entry lies
+    steps: paddle.Tensor | None  # (B, (k-1)*(g+1)) edges of the pooling cells, relative to the centre of the glimpse
+    areas: paddle.Tensor | None  # (k-1, 1, 1) pixels in a cell
+
+
 class Scene(NamedTuple):
     """A batch of images made ready for many looks; see `Retina.prepare`."""
 
     shape: tuple[int, int, int, int]  # B, C, H, W
     pixels: paddle.Tensor  # images with a border of g zeros, flat
-    windows: paddle.Tensor  # (B, C*g*g) where in `pixels` the patch at each image's top left corner lies
     table: paddle.Tensor | None  # summed-area table, flat; None if there is only the finest patch
-    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `table` each image's first entry lies
-    steps: paddle.Tensor | None  # (B, (k-1)*(g+1)) edges of the pooling cells, relative to the centre of the glimpse
+    layout: Layout
     gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
 
 
@@ -47,6 +54,7 @@ class Retina:
 
     def __init__(self, g: int, k: int, s: int):
         self.g, self.k, self.s = g, k, s
+        self._layouts: dict[tuple, Layout] = {}  # by shape of the batch: the same few are met again and again
 
     def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
         """Look once.
@@ -76,30 +84,39 @@ class Retina:
         rows, columns = paddle.zeros([B, C, g, W], images.dtype), paddle.zeros([B, C, H + 2 * g, g], images.dtype)
         padded = paddle.concat([rows, images, rows], axis=2)  # (B, C, H+2g, W)
         padded = paddle.concat([columns, padded, columns], axis=3)  # (B, C, H+2g, W+2g)
-        plane, stride = (H + 2 * g) * (W + 2 * g), W + 2 * g
-        windows = grid(B, C * plane, C, plane, g, stride, g, 1).reshape([B, -1])
-        table = corners = steps = None
+        table = None
         if self.k > 1:
             exact = x.dtype == paddle.uint8 and H * W * 255 < 2**24
-            table, stride = self._summed_area(images.astype("float32" if exact else "float64"))
-            widths = [self.s**j for j in range(1, self.k)]
-            edges = [cell * f - g * f // 2 for f in widths for cell in range(g + 1)]
-            steps = paddle.tile(paddle.to_tensor([edges]), [B, 1])
-            size = (self.k - 1) * (g + 1) ** 2
-            corners = paddle.tile(grid(B, C * stride, C, stride).reshape([B, C, 1]), [1, 1, size]).reshape([B, -1])
-        return Scene((B, C, H, W), padded.flatten(), windows, table, corners, steps, gain)
+            table = self._summed_area(images.astype("float32" if exact else "float64"))
+        return Scene((B, C, H, W), padded.flatten(), table, self._layout((B, C, H, W)), gain)
 
-    def _summed_area(self, images: paddle.Tensor) -> tuple[paddle.Tensor, int]:
-        """The table of images (B, C, H, W), flat from (H+1, B, C, stride), and its stride >= W + 1.
+    def _layout(self, shape: tuple[int, int, int, int]) -> Layout:
+        if shape not in self._layouts:
+            if len(self._layouts) >= 8:
+                self._layouts.clear()
+            self._layouts[shape] = self._make_layout(*shape)
+        return self._layouts[shape]
 
-        Rows come first, and rows are longer than they need be, because products of such shapes are the fast ones.
-        """
+    def _make_layout(self, B: int, C: int, H: int, W: int) -> Layout:
+        g, plane = self.g, (H + 2 * self.g) * (W + 2 * self.g)
+        windows = grid(B, C * plane, C, plane, g, W + 2 * g, g, 1).reshape([B, -1])
+        if self.k == 1:
+            return Layout(windows, None, None, None)
+        widths = [self.s**j for j in range(1, self.k)]
+        edges = [cell * f - g * f // 2 for f in widths for cell in range(g + 1)]
+        reads = (self.k - 1) * (g + 1) ** 2
+        stride = table_stride(W)
+        corners = paddle.tile(grid(B, C * stride, C, stride).reshape([B, C, 1]), [1, 1, reads]).reshape([B, -1])
+        areas = paddle.to_tensor([float(f * f) for f in widths]).reshape([-1, 1, 1])
+        return Layout(windows, corners, paddle.tile(paddle.to_tensor([edges]), [B, 1]), areas)
+
+    def _summed_area(self, images: paddle.Tensor) -> paddle.Tensor:
+        """The table of images (B, C, H, W), flat from (H+1, B, C, table_stride(W)): rows come first."""
         B, C, H, W = images.shape
-        stride = 16 * (W // 16 + 1)
         above = paddle.tril(paddle.ones([H + 1, H], images.dtype), -1)  # (H+1, H): row r selects the rows above r
-        left = paddle.triu(paddle.ones([W, stride], images.dtype), 1)  # (W, stride)
+        left = paddle.triu(paddle.ones([W, table_stride(W)], images.dtype), 1)  # (W, stride)
         rows_first = images.transpose([2, 0, 1, 3]).reshape([H, B * C * W])
-        return paddle.matmul(paddle.matmul(above, rows_first).reshape([-1, W]), left).flatten(), stride
+        return paddle.matmul(paddle.matmul(above, rows_first).reshape([-1, W]), left).flatten()
 
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
@@ -119,31 +136,31 @@ class Retina:
         x = paddle.clip(x + to_start, 0, W + self.g).astype("int64")  # a patch wholly outside lies in the border
         y = paddle.clip(y + to_start, 0, H + self.g).astype("int64")
         start = y * (W + 2 * self.g) + x
-        index = scene.windows + start.unsqueeze(1)  # (B, C*g*g)
+        index = scene.layout.windows + start.unsqueeze(1)  # (B, C*g*g)
         return paddle.gather(scene.pixels, index.flatten()).reshape([B, -1])
 
     def _coarse_patches(self, scene: Scene, x: paddle.Tensor, y: paddle.Tensor) -> paddle.Tensor:
         """Patches 1 to k-1 around each centre, means over cells of s**j x s**j pixels: (B, (k-1)*C*g*g)."""
         B, C, H, W = scene.shape
         g, scales = self.g, self.k - 1
-        stride = scene.table.shape[0] // ((H + 1) * B * C)
         far = self.g * self.s**scales  # beyond it nothing of the image is seen, and int64 could overflow
         x = paddle.clip(x, -far, W + far).astype("int64").unsqueeze(1)
         y = paddle.clip(y, -far, H + far).astype("int64").unsqueeze(1)
-        x = paddle.clip(scene.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
-        y = paddle.clip(scene.steps + y, 0, H) * (B * C * stride)
+        x = paddle.clip(scene.layout.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
+        y = paddle.clip(scene.layout.steps + y, 0, H) * (B * C * table_stride(W))
         x = paddle.tile(x.reshape([B, 1, scales, 1, g + 1]), [1, C, 1, g + 1, 1])  # (B, C, scales, g+1, g+1)
         y = paddle.tile(y.reshape([B, 1, scales, g + 1, 1]), [1, C, 1, 1, g + 1])
-        index = scene.corners + (x + y).reshape([B, -1])
+        index = scene.layout.corners + (x + y).reshape([B, -1])
         corner = paddle.gather(scene.table, index.flatten()).reshape([B * C * scales, g + 1, g + 1])
         bands = corner[:, 1:] - corner[:, :-1]  # (B*C*scales, g, g+1)
         cells = bands[:, :, 1:] - bands[:, :, :-1]  # (B*C*scales, g, g)
-        cells = cells.astype(scene.pixels.dtype).reshape([B, C, scales, g * g])
-        cells = cells.transpose([0, 2, 1, 3]) if C > 1 else cells
-        areas = paddle.to_tensor([1 / self.s ** (2 * j) for j in range(1, self.k)], dtype=cells.dtype)
-        if C > 1:
-            areas = areas.unsqueeze(1)
-        return (cells * areas.unsqueeze(-1)).reshape([B, -1])
+        means = cells.reshape([B, C, scales, g, g]).astype(scene.pixels.dtype) / scene.layout.areas
+        return (means.transpose([0, 2, 1, 3, 4]) if C > 1 else means).reshape([B, -1])
+
+
+def table_stride(width: int) -> int:
+    """Entries per row of a summed-area table: more than width + 1, since products of round shapes are the fast ones."""
+    return 16 * (width // 16 + 1)
 
 
 def grid(*counts_and_strides: int) -> paddle.Tensor:

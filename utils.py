@@ -106,7 +106,12 @@ def prepare_cpu() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
-        import paddle
+        try:
+            import paddle
+        except ModuleNotFoundError as error:
+            if error.name != "paddle":
+                raise
+            raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
 
     if not threads_chosen:
         paddle.base.core.set_num_threads(available_cores())

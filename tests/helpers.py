@@ -1,0 +1,100 @@
+"""A small data set in MNIST's place, configurations to match, and a way to start main.py on it in another process.
+
+    python tests/helpers.py FOLDER [flags]
+
+runs the main.py of the current checkout, its `__main__` block included, with the files in FOLDER/mnist as MNIST.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import runpy
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+ROOT = Path(os.environ.get("RAM_CHECKOUT", Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from data_sources import DATASETS, DatasetFiles, IdxFile, to_idx
+
+NAMES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+def easy_images(count: int, seed: int, classes: int = 10, shape=(1, 28, 28)) -> tuple[np.ndarray, np.ndarray]:
+    """Images (count, C, H, W) uint8 and labels (count,) int64: the lighter the image, the higher the class."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    images = random.integers(0, 60, (count, *shape)) + (labels * (190 // classes)).reshape(-1, 1, 1, 1)
+    return images.astype(np.uint8), labels
+
+
+class TinyMnist:
+    """600 + 100 easy images as the four IDX files of MNIST.
+
+    Attributes:
+        folder: what --data_dir has to be.
+        arrays: what the files hold, by role.
+    """
+
+    def __init__(self, folder: Path, train_count: int = 600, test_count: int = 100):
+        self.folder, self.arrays = Path(folder), {}
+        (self.folder / "mnist").mkdir(parents=True)
+        for seed, (part, count) in enumerate((("train", train_count), ("test", test_count))):
+            images, labels = easy_images(count, seed)
+            self.arrays.update({f"{part}_images": images[:, 0], f"{part}_labels": labels.astype(np.uint8)})
+        for role, array in self.arrays.items():
+            (self.folder / "mnist" / NAMES[role]).write_bytes(to_idx(array))
+
+    def registered(self):
+        return registered(self.folder)
+
+
+def registered(folder: Path):
+    """A context in which the data set "mnist" consists of the files in folder/mnist, and has no other source."""
+    files = {}
+    for role, name in NAMES.items():
+        raw = (Path(folder) / "mnist" / name).read_bytes()
+        files[role] = IdxFile(name, len(raw), hashlib.sha256(raw).hexdigest())
+    return mock.patch.dict(DATASETS, mnist=DatasetFiles(files))
+
+
+def run_as_main(arguments: list[str]) -> None:
+    """Run main.py as `python main.py ARGUMENTS` does; ends with SystemExit where that ends with a status."""
+    with mock.patch.object(sys, "argv", ["main.py", *arguments]):
+        runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+
+
+def same(a, b) -> bool:
+    """Whether two trees of dictionaries, lists, arrays and plain values are equal to the bit; NaN equals NaN."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        a, b = np.asarray(a), np.asarray(b)
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def without_seconds(tree):
+    """A copy of a tree without what says how long something took."""
+    if isinstance(tree, dict):
+        return {key: without_seconds(value) for key, value in tree.items() if key != "seconds"}
+    return [without_seconds(item) for item in tree] if isinstance(tree, list) else tree
+
+
+if __name__ == "__main__":
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(registered(Path(sys.argv[1])))
+        run_as_main(sys.argv[2:])

@@ -1,0 +1,328 @@
+"""Tests of config: every flag and what it may be, what names a run, and what a checkpoint decides."""
+
+import argparse
+import json
+import re
+import sys
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import adopt, build_parser, data_set, get_config, run_name, settings, str2bool
+from utils import UserError
+
+FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
+SWITCHES = [name for name, action in FLAGS.items() if action.type is str2bool]
+TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"]
+NUMBERS = [name for name, action in FLAGS.items() if name not in [*SWITCHES, *TEXTS] and not action.choices]
+
+
+def error_of(*argv):
+    """The one line that these arguments are refused with."""
+    with pytest.raises(UserError) as caught:
+        get_config(list(argv))
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+# ---- unknown flags
+
+
+@pytest.mark.parametrize(
+    "given, nearest",
+    [
+        ("--epoch=3", "--epochs"),
+        ("--batch-size=3", "--batch_size"),
+        ("--hiden_size=3", "--hidden_size"),
+        ("--is_trian=False", "--is_train"),
+        ("--num_glimpse", "--num_glimpses"),
+        ("--random_sed=1", "--random_seed"),
+        ("--m=1", "--M"),
+    ],
+)
+def test_misspelt_flag_suggests_the_nearest(given, nearest):
+    message = error_of(given, *(["3"] if "=" not in given else []))
+    assert given in message and re.search(f"did you mean {nearest}\\?$", message)
+
+
+def test_flag_like_no_other_points_to_help():
+    assert error_of("--zzzzzz=1") == "unknown argument --zzzzzz=1; --help lists all flags"
+
+
+def test_word_that_belongs_to_no_flag_is_an_error():
+    assert "unknown argument train" in error_of("train")
+    assert "unknown argument 3" in error_of("--epochs=2", "3")
+
+
+@pytest.mark.parametrize("flag", ["--epoch", "--rand", "--resum", "--data", "--use"])
+def test_flags_are_not_completed(flag):
+    assert "unknown argument" in error_of(f"{flag}=1")
+
+
+def test_flag_without_its_value_is_an_error():
+    assert "--epochs" in error_of("--epochs")
+    assert "--ckpt_dir" in error_of("--ckpt_dir")
+
+
+# ---- booleans
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_booleans(name):
+    for value, words in ((True, ["true", "1", "yes"]), (False, ["false", "0", "no"])):
+        for word in words:
+            for spelling in (word, word.upper(), word.capitalize()):
+                assert getattr(get_config([f"--{name}={spelling}"]), name) is value
+                assert getattr(get_config([f"--{name}", spelling]), name) is value
+    assert getattr(get_config([f"--{name}"]), name) is True
+    assert getattr(get_config([f"--{name}", "--epochs=3"]), name) is True
+    for word in ("maybe", "", "2", "-1", "None", "truee", "t", "on", " true", "0.0"):
+        assert f"--{name}" in error_of(f"--{name}={word}")
+
+
+# ---- numbers and choices
+
+# Flag: what is refused, and the ends of what is accepted.
+RANGES = {
+    **dict.fromkeys(
+        "glimpse_scale loc_hidden glimpse_hidden hidden_size batch_size epochs train_patience print_freq "
+        "canvas_size limit lr_decay_epochs".split(),
+        (["0", "-1", "1000001", "1.5", "1e3"], ["1", "1000000"]),
+    ),
+    **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
+    **dict.fromkeys("num_glimpses M valid_M".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
+    "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
+    "num_patches": (["0", "9", "-1", "1.0"], ["1", "8"]),
+    "num_clutter": (["-1", "1001", "0.5"], ["0", "1000"]),
+    "num_workers": (["-1", "65", "0.5"], ["0", "64"]),
+    "random_seed": (["-1", "2147483648", "1.0"], ["0", "2147483647"]),
+    "augment_shift": (["-1", "101", "0.5"], ["0", "100"]),
+    "augment_rotate": (["-0.1", "180.1"], ["0", "180"]),
+    "augment_scale": (["-0.1", "0.91"], ["0", "0.9"]),
+    "augment_shear": (["-0.1", "60.1"], ["0", "60"]),
+    "std": (["0", "-0.1", "-0.0"], ["1e-9", "1000"]),
+    "pixel_std": (["0", "-0.1"], ["1e-9", "1000"]),
+    "pixel_mean": ([], ["-1000", "0", "1000"]),
+    "reinforce_weight": (["-1e-9"], ["0", "1e9"]),
+    "valid_size": (["0", "1", "-0.1", "1.1"], ["1e-9", "0.999"]),
+    "lr_factor": (["0", "1", "-0.1", "2"], ["1e-9", "0.999"]),
+    "momentum": (["-0.1", "1"], ["0", "0.999"]),
+    "ema": (["-0.1", "1"], ["0", "0.9999"]),
+    "init_lr": (["0", "-1e-3"], ["1e-12", "1e30"]),
+    "min_lr": (["-1e-9"], ["0"]),
+    "clip_norm": (["-1e-9"], ["0", "1e9"]),
+    "clip_value": (["-1e-9"], ["0", "1e9"]),
+}
+
+
+def test_every_numeric_flag_has_its_range_tested():
+    assert sorted(RANGES) == sorted(NUMBERS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_outside_their_range_are_refused(name):
+    refused, accepted = RANGES[name]
+    for text in [*refused, "nan", "inf", "-inf", "NaN", "1e400", "-1e400", "1" + 400 * "0", "text", "", "0x10", "1,5"]:
+        assert name in error_of(f"--{name}={text}")
+    kind = int if type(FLAGS[name].default) is int or name in ("limit", "lr_decay_epochs") else float
+    for text in accepted:
+        value = getattr(get_config([f"--{name}={text}"]), name)
+        assert value == float(text) and type(value) is kind
+
+
+@pytest.mark.parametrize("name", [name for name, action in FLAGS.items() if action.choices])
+def test_choices(name):
+    for choice in FLAGS[name].choices:
+        assert getattr(get_config([f"--{name}={choice}"]), name) == choice
+    for word in ("", "none", FLAGS[name].choices[0].upper()):
+        message = error_of(f"--{name}={word}")
+        assert f"--{name}" in message and all(choice in message for choice in FLAGS[name].choices)
+
+
+def test_choices_that_have_to_be_there():
+    assert {"mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"} <= set(FLAGS["dataset"].choices)
+    assert {"adam", "sgd", "momentum", "rmsprop", "adadelta"} <= set(FLAGS["optimizer"].choices)
+    assert {"constant", "plateau", "linear", "cosine"} <= set(FLAGS["lr_schedule"].choices)
+    assert {"sampled", "mean"} <= set(FLAGS["locations"].choices)
+
+
+@pytest.mark.parametrize(
+    "argv, named",
+    [
+        (["--min_lr=0.1", "--init_lr=0.01"], ["min_lr", "init_lr"]),
+        (["--patch_size=64", "--glimpse_scale=16", "--num_patches=3"], ["16384"]),
+        (["--optimizer=momentum", "--momentum=0"], ["momentum", "optimizer"]),
+        (["--clip_norm=1", "--clip_value=1"], ["clip_norm", "clip_value"]),
+        (["--ckpt_dir="], ["ckpt_dir"]),
+        (["--data_dir=a\0b"], ["data_dir"]),
+        (["--weights="], ["weights"]),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(argv, named):
+    message = error_of(*argv)
+    assert all(name in message for name in named)
+
+
+# ---- where the flags come from
+
+
+def test_list_is_used_and_the_arguments_of_the_process_are_not(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["notebook", "-f", "kernel.json", "--epochs=7"])
+    assert get_config([]).epochs == 100
+    assert get_config(["--epochs=3"]).epochs == 3
+    monkeypatch.setattr(sys, "argv", ["main.py", "--epochs=7"])
+    assert get_config().epochs == 7
+
+
+def test_explicit_are_the_flags_that_were_given_even_where_they_equal_the_default():
+    assert get_config([]).explicit == frozenset()
+    config = get_config(["--epochs=100", "--resume", "--std", "0.2", "--M=10"])
+    assert config.explicit == {"epochs", "resume", "std", "M"}
+
+
+def test_last_of_two_values_counts():
+    assert get_config(["--epochs=3", "--epochs=4"]).epochs == 4
+
+
+SEED = (
+    "--patch_size=8 --glimpse_scale=1 --num_patches=1 --loc_hidden=128 --glimpse_hidden=128 --num_glimpses=6 "
+    "--hidden_size=256 --std=0.05 --M=1 --valid_size=0.1 --batch_size=128 --num_workers=4 --shuffle=True "
+    "--show_sample=False --is_train=True --momentum=0.5 --epochs=200 --init_lr=3e-4 --lr_patience=20 "
+    "--train_patience=50 --use_gpu=True --best=True --random_seed=1 --data_dir=./data --ckpt_dir=./ckpt "
+    "--logs_dir=./logs/ --use_tensorboard=False --resume=False --print_freq=10 --plot_freq=1"
+).split()
+
+
+def test_flags_of_the_paddle_seed_are_accepted():
+    config = get_config(SEED)
+    assert len(config.explicit) == len(SEED) == 30
+    for text in SEED:
+        name, value = text[2:].split("=")
+        assert str(getattr(config, name)) == value or getattr(config, name) == float(value)
+
+
+def test_help_names_every_flag_and_its_default(capsys):
+    with pytest.raises(SystemExit) as ended:
+        get_config(["--help"])
+    assert ended.value.code in (0, None)
+    text = capsys.readouterr().out
+    for name, action in FLAGS.items():
+        assert f"--{name}" in text and action.help
+    assert "%" not in text.replace("1-N to 1+N", "")
+
+
+# ---- names of runs
+
+
+def test_name_is_the_seeds_by_default():
+    assert run_name(get_config([])) == "ram_6_8x8_1"
+    assert run_name(get_config(["--num_glimpses=7", "--patch_size=12", "--glimpse_scale=2"])) == "ram_7_12x12_2"
+    assert run_name(get_config(["--epochs=3", "--batch_size=7", "--ckpt_dir=x", "--M=3"])) == "ram_6_8x8_1"
+
+
+VARIANTS = {
+    "num_glimpses": [6, 1, 11],
+    "patch_size": [8, 1, 11],
+    "glimpse_scale": [1, 2, 11],
+    "num_patches": [1, 2, 3],
+    "hidden_size": [256, 1, 11],
+    "glimpse_hidden": [128, 1, 11],
+    "loc_hidden": [128, 1, 11],
+    "std": [0.11, 0.05, 1.0],
+    "pixel_mean": [0.0, 0.1, -0.1],
+    "pixel_std": [1.0, 0.1, 0.11],
+    "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"],
+    "source": ["mnist", "fashion_mnist"],
+    "canvas_size": [60, 100, 28],
+    "num_clutter": [4, 8, 0],
+}
+experiments = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VARIANTS.items()})
+
+
+def what_it_is(flags):
+    """The flags that make a model or a data set: a canvas has a source and a size, clutter has a number of pieces."""
+    unused = []
+    if flags["dataset"] in ("mnist", "fashion_mnist"):
+        unused += ["source", "canvas_size"]
+    if flags["dataset"] != "cluttered_mnist":
+        unused += ["num_clutter"]
+    return {name: value for name, value in flags.items() if name not in unused}
+
+
+def config_of(flags):
+    return get_config([f"--{name}={value}" for name, value in flags.items()])
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@given(experiments, st.dictionaries(st.sampled_from(list(VARIANTS)), st.integers(0, 3), max_size=2))
+def test_no_two_experiments_share_a_name(flags, changes):
+    other = {**flags, **{name: VARIANTS[name][i % len(VARIANTS[name])] for name, i in changes.items()}}
+    names = [run_name(config_of(flags)), run_name(config_of(other))]
+    assert (names[0] == names[1]) == (what_it_is(flags) == what_it_is(other))
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", names[0])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_flag_that_makes_another_model_or_data_set_makes_another_name(name):
+    dataset = [] if name == "dataset" else ["--dataset=cluttered_mnist"]
+    names = {run_name(get_config([*dataset, f"--{name}={value}"])) for value in VARIANTS[name]}
+    assert len(names) == len(VARIANTS[name])
+
+
+def test_data_sets_by_name():
+    names = {
+        "mnist": [],
+        "fashion_mnist": ["--dataset=fashion_mnist", "--canvas_size=100", "--num_clutter=8"],
+        "translated_mnist_60": ["--dataset=translated_mnist", "--num_clutter=8"],
+        "cluttered_mnist_100x8": ["--dataset=cluttered_mnist", "--canvas_size=100", "--num_clutter=8"],
+        "cluttered_mnist_60x4_of_fashion_mnist": ["--dataset=cluttered_mnist", "--source=fashion_mnist"],
+    }
+    for name, argv in names.items():
+        assert data_set(get_config(argv)) == name
+
+
+# ---- settings and checkpoints
+
+
+def test_settings_are_the_flags_as_plain_data():
+    config = get_config(["--epochs=3", "--weights=a.pdparams"])
+    kept = settings(config)
+    assert "explicit" not in kept and set(kept) <= set(FLAGS) and list(kept) == sorted(kept)
+    assert kept["epochs"] == 3 and kept["weights"] == "a.pdparams" and kept["limit"] is None
+    assert json.loads(json.dumps(kept)) == kept
+
+
+def test_adopt_takes_what_was_not_given():
+    config = get_config(["--std=0.2"])
+    adopt(config, {"std": 0.2, "epochs": 3, "batch_size": 5}, "FILE", ["std", "epochs", "hidden_size", "lost"])
+    assert (config.std, config.epochs, config.batch_size, config.hidden_size) == (0.2, 3, 128, 256)
+    assert not hasattr(config, "lost")
+
+
+def test_adopt_names_all_that_differ_and_changes_nothing():
+    config = get_config(["--std=0.2", "--init_lr=0.5"])
+    before = argparse.Namespace(**vars(config))
+    with pytest.raises(UserError) as caught:
+        adopt(config, {"std": 0.1, "init_lr": 0.001, "epochs": 3}, "FILE", ["std", "init_lr", "epochs"])
+    message = str(caught.value)
+    for part in ("FILE", "--std=0.2", "0.1", "--init_lr=0.5", "0.001"):
+        assert part in message
+    assert "\n" not in message and config == before
+
+
+def test_adopt_lets_given_flags_win_where_it_is_not_strict():
+    config = get_config(["--epochs=7"])
+    adopt(config, {"epochs": 3, "M": 4}, "FILE", ["epochs", "M"], strict=False)
+    assert (config.epochs, config.M) == (7, 4)
+
+
+def test_flag_that_is_given_its_default_gives_the_default():
+    defaults = get_config([])
+    for name in FLAGS:
+        value = getattr(defaults, name)
+        if value is not None:
+            again = getattr(get_config([f"--{name}", str(value)]), name)
+            assert again == value and type(again) is type(value)
