@@ -24,9 +24,10 @@ class Layout(NamedTuple):
     """Where a retina reads in arrays that hold B images of one shape; see `Retina.prepare`."""
 
     windows: paddle.Tensor  # (B, C*g*g) where in `Scene.pixels` the patch at each image's top left corner lies
-    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `Scene.table` each image's first entry lies
+    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `Scene.table` the sum of nothing lies
     steps: paddle.Tensor | None  # (B, (k-1)*(g+1)) edges of the pooling cells, relative to the centre of the glimpse
-    areas: paddle.Tensor | None  # (k-1, 1, 1) pixels in a cell
+    differences: paddle.Tensor | None  # (g+1, g) a row times this is the differences of neighbours in the row
+    shares: paddle.Tensor | None  # (B, (k-1)*C*g*g) what a pixel contributes to the mean of its cell
 
 
 class Scene(NamedTuple):
@@ -34,7 +35,7 @@ class Scene(NamedTuple):
 
     shape: tuple[int, int, int, int]  # B, C, H, W
     pixels: paddle.Tensor  # images with a border of g zeros, flat
-    table: paddle.Tensor | None  # summed-area table, flat; None if there is only the finest patch
+    table: paddle.Tensor | None  # summed-area table of `pixels`, flat; None if there is only the finest patch
     layout: Layout
     gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
 
@@ -71,7 +72,7 @@ class Retina:
     def prepare(self, x: paddle.Tensor) -> Scene:
         """Do once per batch of images what all looks share: surround them with zeros, sum them up, number the pixels.
 
-        The summed-area table holds at (r, c) the sum of all pixels above row r and left of column c. With it the sum
+        The summed-area table holds at (r, c) the sum of all pixels down to row r and up to column c. With it the sum
         over any window takes four reads however wide the window is, and a window that hangs over the border needs
         only its edges clipped. In float32 it is exact for uint8 images of up to 65,793 pixels (sums below 2**24);
         everything else is summed in float64.
@@ -87,7 +88,7 @@ class Retina:
         table = None
         if self.k > 1:
             exact = x.dtype == paddle.uint8 and H * W * 255 < 2**24
-            table = self._summed_area(images.astype("float32" if exact else "float64"))
+            table = padded.astype("float32" if exact else "float64").cumsum(2).cumsum(3).flatten()
         return Scene((B, C, H, W), padded.flatten(), table, self._layout((B, C, H, W)), gain)
 
     def _layout(self, shape: tuple[int, int, int, int]) -> Layout:
@@ -98,25 +99,19 @@ class Retina:
         return self._layouts[shape]
 
     def _make_layout(self, B: int, C: int, H: int, W: int) -> Layout:
-        g, plane = self.g, (H + 2 * self.g) * (W + 2 * self.g)
+        g, plane = self.g, (H + 2 * self.g) * (W + 2 * self.g)  # with the border of g zeros
         windows = grid(B, C * plane, C, plane, g, W + 2 * g, g, 1).reshape([B, -1])
         if self.k == 1:
-            return Layout(windows, None, None, None)
+            return Layout(windows, None, None, None, None)
         widths = [self.s**j for j in range(1, self.k)]
         edges = [cell * f - g * f // 2 for f in widths for cell in range(g + 1)]
         reads = (self.k - 1) * (g + 1) ** 2
-        stride = table_stride(W)
-        corners = paddle.tile(grid(B, C * stride, C, stride).reshape([B, C, 1]), [1, 1, reads]).reshape([B, -1])
-        areas = paddle.to_tensor([float(f * f) for f in widths]).reshape([-1, 1, 1])
-        return Layout(windows, corners, paddle.tile(paddle.to_tensor([edges]), [B, 1]), areas)
-
-    def _summed_area(self, images: paddle.Tensor) -> paddle.Tensor:
-        """The table of images (B, C, H, W), flat from (H+1, B, C, table_stride(W)): rows come first."""
-        B, C, H, W = images.shape
-        above = paddle.tril(paddle.ones([H + 1, H], images.dtype), -1)  # (H+1, H): row r selects the rows above r
-        left = paddle.triu(paddle.ones([W, table_stride(W)], images.dtype), 1)  # (W, stride)
-        rows_first = images.transpose([2, 0, 1, 3]).reshape([H, B * C * W])
-        return paddle.matmul(paddle.matmul(above, rows_first).reshape([-1, W]), left).flatten()
+        before_first = (g - 1) * (W + 2 * g) + g - 1  # the table's entry with nothing above and nothing to the left
+        corners = paddle.tile(grid(B, C * plane, C, plane).unsqueeze(2) + before_first, [1, 1, reads]).reshape([B, -1])
+        differences = paddle.eye(g + 1, g).roll(1, 0) - paddle.eye(g + 1, g)
+        shares = paddle.to_tensor([f**-2.0 for f in widths], dtype="float32").reshape([1, -1, 1])
+        shares = paddle.tile(shares, [B, 1, C * g * g]).reshape([B, -1])
+        return Layout(windows, corners, paddle.tile(paddle.to_tensor([edges]), [B, 1]), differences, shares)
 
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
@@ -147,20 +142,16 @@ class Retina:
         x = paddle.clip(x, -far, W + far).astype("int64").unsqueeze(1)
         y = paddle.clip(y, -far, H + far).astype("int64").unsqueeze(1)
         x = paddle.clip(scene.layout.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
-        y = paddle.clip(scene.layout.steps + y, 0, H) * (B * C * table_stride(W))
+        y = paddle.clip(scene.layout.steps + y, 0, H) * (W + 2 * g)
         x = paddle.tile(x.reshape([B, 1, scales, 1, g + 1]), [1, C, 1, g + 1, 1])  # (B, C, scales, g+1, g+1)
         y = paddle.tile(y.reshape([B, 1, scales, g + 1, 1]), [1, C, 1, 1, g + 1])
         index = scene.layout.corners + (x + y).reshape([B, -1])
         corner = paddle.gather(scene.table, index.flatten()).reshape([B * C * scales, g + 1, g + 1])
         bands = corner[:, 1:] - corner[:, :-1]  # (B*C*scales, g, g+1)
-        cells = bands[:, :, 1:] - bands[:, :, :-1]  # (B*C*scales, g, g)
-        means = cells.reshape([B, C, scales, g, g]).astype(scene.pixels.dtype) / scene.layout.areas
-        return (means.transpose([0, 2, 1, 3, 4]) if C > 1 else means).reshape([B, -1])
-
-
-def table_stride(width: int) -> int:
-    """Entries per row of a summed-area table: more than width + 1, since products of round shapes are the fast ones."""
-    return 16 * (width // 16 + 1)
+        cells = paddle.matmul(bands, scene.layout.differences.astype(bands.dtype))  # (B*C*scales, g, g)
+        cells = cells.reshape([B, C, scales, g * g]).astype(scene.pixels.dtype)
+        cells = cells.transpose([0, 2, 1, 3]) if C > 1 else cells
+        return cells.reshape([B, -1]) * scene.layout.shares.astype(cells.dtype)
 
 
 def grid(*counts_and_strides: int) -> paddle.Tensor:
