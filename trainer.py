@@ -178,11 +178,7 @@ class Trainer:
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Forward, backward, update: images (B, C, H, W) uint8, labels (B,). Returns the means over the batch."""
-        global_step = self.epoch * self.steps_per_epoch + self.step
-        noise = draw_noise(len(labels), self.config.num_glimpses, "train", self.config.random_seed, global_step)
-        self.optimizer.set_lr(learning_rate(self.config, global_step / self.steps_per_epoch, self.cuts))
-        rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
-        loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), self.config.reinforce_weight)
+        loss, parts = self.forward(images, labels)
         values = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise NotFinite(
@@ -190,16 +186,34 @@ class Trainer:
                 "checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
             )
         loss.backward()
+        self.update()
+        return dict(zip(["loss", *parts], values))
+
+    @property
+    def global_step(self) -> int:
+        """Steps done since the training began."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def forward(self, images: np.ndarray, labels: np.ndarray) -> tuple[paddle.Tensor, dict]:
+        """Roll out with the noise of this step, and take the loss: see `hybrid_loss`."""
+        c = self.config
+        noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
+        rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
+        return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight)
+
+    def update(self) -> None:
+        """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
+        progress = self.global_step / self.steps_per_epoch
+        self.optimizer.set_lr(learning_rate(self.config, progress, self.cuts))
         self.optimizer.step()
         self.optimizer.clear_grad()
         if self.averaged is not None:
-            self.update_average(global_step)
-        return dict(zip(["loss", *parts], values))
+            self.update_average()
 
     @paddle.no_grad()
-    def update_average(self, global_step: int) -> None:
+    def update_average(self) -> None:
         """Exponential moving average of the weights; its memory grows with the training until it is `ema`."""
-        decay = min(self.config.ema, (1 + global_step) / (10 + global_step))
+        decay = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
         for mean, weight in zip(self.averaged.parameters(), self.model.parameters()):
             mean.lerp_(weight, 1 - decay)
 
