@@ -4,6 +4,7 @@
     python benchmark.py --case=mnist --quick     # one case, under a minute
     python benchmark.py --json=speed.json        # the same figures for machines
     python benchmark.py --plot                   # time per step against glimpses, batch size and patches
+    python benchmark.py --ablation               # what each optimisation is worth: without it, in turn
 
 Each case runs the trainer's own step of the default recipe on real images: drawing them, forward, backward, optimiser
 and weight averaging. Cases take turns, round after round, and medians are given, so that a machine whose speed drifts
@@ -234,6 +235,41 @@ def table(figures: dict) -> str:
     return "\n".join(lines)
 
 
+# What makes training fast. Without it: Python to run before and after paddle is set up, and environment variables.
+NO_MEMORY = "utils.keep_memory = lambda: None"
+PLAIN = "import model; model.RecurrentAttention.rollout = model.RecurrentAttention.plain_rollout"
+ABLATION = {
+    "everything": ("", "", {}),
+    "the plain rollout": ("", PLAIN, {}),
+    "freed memory given back": (NO_MEMORY, "", {}),
+    "MKL's own choice of kernels": ("", "", {"MKL_DEBUG_CPU_TYPE": "0"}),
+    "one thread": ("", "", {"OMP_NUM_THREADS": "1"}),
+    "none of them": (NO_MEMORY, PLAIN, {"MKL_DEBUG_CPU_TYPE": "0", "OMP_NUM_THREADS": "1"}),
+}
+
+
+def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict[str, float]]:
+    """Training images per second without each optimisation: {what: {case: median}}, in processes that take turns."""
+    rates = {what: {name: [] for name in names} for what in ABLATION}
+    for _ in range(rounds):
+        for what, (before, after, environment) in ABLATION.items():
+            for name in names:
+                print(f"\r{name}, {what:<40}", end="", file=sys.stderr, flush=True)
+                script = (
+                    f"import benchmark, utils\n{before}\nutils.prepare_cpu()\n{after}\n"
+                    f"case = benchmark.Case({name!r}, benchmark.CASES[{name!r}], {os.path.abspath(data_dir)!r})\n"
+                    "case.train(10)\ncase.train(50)\nprint(case.train_rates[-1])"
+                )
+                here = os.path.dirname(os.path.abspath(__file__))
+                environ = {**os.environ, **environment}
+                run = subprocess.run(
+                    [sys.executable, "-c", script], cwd=here, env=environ, capture_output=True, text=True, check=True
+                )
+                rates[what][name].append(float(run.stdout.split()[-1]))
+    print(file=sys.stderr)
+    return {what: {name: statistics.median(values) for name, values in row.items()} for what, row in rates.items()}
+
+
 def step_ms(flags: list[str], data_dir: str, steps: int = 30) -> float:
     """Median milliseconds of a training step with these flags."""
     case = Case("", flags, data_dir)
@@ -290,6 +326,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plot", nargs="?", const="plots/readme/scaling.png", metavar="FILE", help="draw the scaling")
+    parser.add_argument("--ablation", action="store_true", help="measure what each optimisation is worth")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
     prepare_cpu()
@@ -298,7 +335,14 @@ def main(argv: list[str] | None = None) -> dict:
     if options.plot:
         plot(options.plot, options.data_dir)
         return {}
-    figures = measure(list(CASES) if options.case == "all" else [options.case], options.data_dir, options.quick)
+    names = list(CASES) if options.case == "all" else [options.case]
+    if options.ablation:
+        rates = ablation(names, options.data_dir)
+        print(f"{'training images/s with':<30}" + "".join(f"{name:>14}" for name in names))
+        for what, row in rates.items():
+            print(f"{what:<30}" + "".join(f"{row[name]:>14.0f}" for name in names))
+        return rates
+    figures = measure(names, options.data_dir, options.quick)
     print(table(figures))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

@@ -86,6 +86,12 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("REINFORCE")
     positive = number(float, 0, open_low=True)
     group.add_argument("--std", type=positive, default=0.11, help="standard deviation of the location policy")
+    group.add_argument(
+        "--std_end",
+        type=positive,
+        default=None,
+        help="where it ends: std changes linearly to this over the training, and evaluation uses this (None: std)",
+    )
     group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
     group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
     group.add_argument("--valid_M", type=number(int, 1, 1000), default=1, help="the same for validation")
@@ -243,7 +249,7 @@ FREE = frozenset(
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
-    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std pixel_mean pixel_std"
+    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end pixel_mean pixel_std"
 ).split()
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
 DATA = "dataset source canvas_size num_clutter".split()

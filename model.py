@@ -56,7 +56,7 @@ class RecurrentAttention(nn.Layer):
 
     def __init__(self, g, k, s, c, h_g, h_l, std, hidden_size, num_classes, pixel_mean=0.0, pixel_std=1.0):
         super().__init__()
-        self.std, self.num_classes = std, num_classes
+        self.num_classes = num_classes
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.fast = True  # False: every rollout is the plain one
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)

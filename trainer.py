@@ -100,7 +100,7 @@ def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locati
 
 
 def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention:
-    """The model that the settings describe, for images (C, H, W)."""
+    """The model that the settings describe, for images (C, H, W). Its policy has the std that evaluation uses."""
     return RecurrentAttention(
         config.patch_size,
         config.num_patches,
@@ -108,7 +108,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         image_shape[0],
         config.glimpse_hidden,
         config.loc_hidden,
-        config.std,
+        config.std if config.std_end is None else config.std_end,
         config.hidden_size,
         num_classes,
         pixel_mean=config.pixel_mean,
@@ -143,6 +143,12 @@ def learning_rate(config, progress: float, cuts: int = 0) -> float:
     done = min(1.0, progress / (config.lr_decay_epochs or config.epochs))
     left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return config.min_lr + (config.init_lr - config.min_lr) * left
+
+
+def location_std(config, progress: float) -> float:
+    """The policy's standard deviation after `progress` epochs of training: explore first, then settle."""
+    end = config.std if config.std_end is None else config.std_end
+    return config.std + (end - config.std) * min(1.0, progress / config.epochs)
 
 
 class Trainer:
@@ -194,17 +200,22 @@ class Trainer:
         """Steps done since the training began."""
         return self.epoch * self.steps_per_epoch + self.step
 
+    @property
+    def progress(self) -> float:
+        """Epochs done, with the part of the one under way."""
+        return self.global_step / self.steps_per_epoch
+
     def forward(self, images: np.ndarray, labels: np.ndarray) -> tuple[paddle.Tensor, dict]:
         """Roll out with the noise of this step, and take the loss: see `hybrid_loss`."""
         c = self.config
         noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
+        self.model.locator.std = location_std(c, self.progress)
         rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
         return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight)
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
-        progress = self.global_step / self.steps_per_epoch
-        self.optimizer.set_lr(learning_rate(self.config, progress, self.cuts))
+        self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
         self.optimizer.step()
         self.optimizer.clear_grad()
         if self.averaged is not None:
@@ -286,7 +297,9 @@ class Trainer:
     @property
     def evaluated(self) -> RecurrentAttention:
         """The model that validation and test use: the averaged one if there is one."""
-        return self.model if self.averaged is None else self.averaged
+        model = self.model if self.averaged is None else self.averaged
+        model.locator.std = location_std(self.config, self.config.epochs)
+        return model
 
     def models(self) -> list[RecurrentAttention]:
         """The trained model, and the averaged one if there is one."""
@@ -305,7 +318,7 @@ class Trainer:
         c = self.config
         with StopRequest() as stop:
             while self.epoch < c.epochs and not self.patience_is_out():
-                rate = learning_rate(c, self.epoch + self.step / self.steps_per_epoch, self.cuts)
+                rate = learning_rate(c, self.progress, self.cuts)
                 print(f"\nEpoch: {self.epoch + 1}/{c.epochs} - LR: {rate:.6f}")
                 self.train_epoch(stop)
                 self.end_epoch()
