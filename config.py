@@ -249,7 +249,8 @@ FREE = frozenset(
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
-    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end pixel_mean pixel_std"
+    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end "
+    "pixel_mean pixel_std"
 ).split()
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
 DATA = "dataset source canvas_size num_clutter".split()

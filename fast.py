@@ -91,13 +91,13 @@ class Sight(PyLayer):
         return tuple(gradients)
 
 
-def rollout(model, x: paddle.Tensor, noise):
-    """See `RecurrentAttention.rollout`; this returns the fields of its `Rollout` as a tuple."""
+def rollout(model, scene, noise):
+    """See `RecurrentAttention.rollout`: from a prepared `Scene` to the fields of a `Rollout`, as a tuple."""
     weights = joined_weights(model)
     with paddle.no_grad():
-        tape, locations, chosen = walk(model, weights, x, noise)
+        tape, locations, chosen = walk(model, weights, scene, noise)
     h_T = Sight.apply(tape, *weights)  # (B, D)
-    B, choices = x.shape[0], len(chosen)
+    B, choices = scene.shape[0], len(chosen)
     if choices:
         h = paddle.concat(tape.states[:-1])  # ((T-1)*B, D)
         log_pi = model.locator.log_density(model.locator.mean(h), paddle.concat(chosen))
@@ -108,11 +108,10 @@ def rollout(model, x: paddle.Tensor, noise):
     return paddle.stack(locations, axis=1), log_pi, baselines, model.classifier(h_T)
 
 
-def walk(model, w: Weights, x: paddle.Tensor, noise):
+def walk(model, w: Weights, scene, noise):
     """Look T times. Returns the tape, the T locations (B, 2), and the T-1 choices (B, 2) before clipping."""
     retina, locator = model.sensor.retina, model.locator
-    scene = retina.prepare(x)
-    B = x.shape[0]
+    B = scene.shape[0]
     h_t = paddle.zeros([B, model.rnn.hidden_size])  # (B, D)
     # Adding equal shapes is four times faster than adding a row to each row.
     b_in, b_mid, b_rec = (paddle.tile(bias.unsqueeze(0), [B, 1]) for bias in (w.b_in, w.b_mid, w.b_rec))

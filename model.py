@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 import fast
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork
+from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, Scene
 from utils import generator
 
 
@@ -80,26 +80,32 @@ class RecurrentAttention(nn.Layer):
         """Take one glimpse of x at l_t_prev (B, 2) and fold it into the state: h_t (B, D)."""
         return self.rnn(self.sensor(x, l_t_prev), h_t_prev)
 
-    def rollout(self, x: paddle.Tensor, noise: Noise) -> Rollout:
-        """Look at each image T times and classify it.
-
-        Args:
-            x: images (B, C, H, W), uint8 (taken as x / 255) or float.
-            noise: see `Noise`; it also says how many glimpses there are.
-        """
+    def prepare(self, x: paddle.Tensor) -> Scene:
+        """Images (B, C, H, W), uint8 (taken as x / 255) or float, normalised and made ready for many looks."""
         if (self.pixel_mean, self.pixel_std) != (0.0, 1.0):
             x = x.astype("float32") / 255 if x.dtype == paddle.uint8 else x
             x = (x - self.pixel_mean) / self.pixel_std
-        return Rollout(*fast.rollout(self, x, noise)) if self.fast else self.plain_rollout(x, noise)
+        return self.sensor.retina.prepare(x)
 
-    def plain_rollout(self, x: paddle.Tensor, noise: Noise) -> Rollout:
+    def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
+        """Look at each image T times and classify it.
+
+        Args:
+            x: images as `prepare` takes them, or what it made of them.
+            noise: see `Noise`; it also says how many glimpses there are.
+        """
+        scene = x if isinstance(x, Scene) else self.prepare(x)
+        return Rollout(*fast.rollout(self, scene, noise)) if self.fast else self.plain_rollout(scene, noise)
+
+    def plain_rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
         """What `rollout` computes, step by step as the paper tells it; `fast.py` has the same in fewer operations.
 
         Nothing is chosen after the last glimpse: such a location would be used by nobody, and its log-density would
         enter the loss as pure noise.
         """
-        scene = self.sensor.retina.prepare(x)
-        h_t = paddle.zeros([x.shape[0], self.rnn.hidden_size])  # (B, D)
+        scene = x if isinstance(x, Scene) else self.prepare(x)
+        B = scene.shape[0]
+        h_t = paddle.zeros([B, self.rnn.hidden_size])  # (B, D)
         l_t = noise.first  # (B, 2)
         locations, log_pis, baselines = [l_t], [], []
         for t in range(noise.choices.shape[1]):
@@ -110,7 +116,7 @@ class RecurrentAttention(nn.Layer):
             log_pis.append(log_pi)
             baselines.append(b_t.squeeze(1))
         h_t = self.step(scene, l_t, h_t)
-        empty = paddle.zeros([x.shape[0], 0])
+        empty = paddle.zeros([B, 0])
         return Rollout(
             paddle.stack(locations, axis=1),
             paddle.stack(log_pis, axis=1) if log_pis else empty,

@@ -197,7 +197,7 @@ class GlimpseNetwork(nn.Layer):
 class CoreNetwork(nn.Layer):
     """The core network f_h: what has been seen so far (paper, section 3.1, "internal state").
 
-        h_t = relu(i2h(g_t) + h2h(h_{t-1}))
+    h_t = relu(i2h(g_t) + h2h(h_{t-1}))
     """
 
     def __init__(self, input_size: int, hidden_size: int):

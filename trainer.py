@@ -88,10 +88,10 @@ def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locati
     for start in range(0, len(split), EVAL_BATCH):
         index = np.arange(start, min(start + EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
-        x, y = paddle.to_tensor(images), paddle.to_tensor(labels)
+        scene, y = model.prepare(paddle.to_tensor(images)), paddle.to_tensor(labels)
         probs = 0
         for first, choices in noise:
-            rollout = model.rollout(x, Noise(paddle.to_tensor(first[index]), paddle.to_tensor(choices[index])))
+            rollout = model.rollout(scene, Noise(paddle.to_tensor(first[index]), paddle.to_tensor(choices[index])))
             probs = probs + paddle.exp(rollout.log_probs) / rollouts  # (B, classes)
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
         loss += float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
@@ -188,8 +188,8 @@ class Trainer:
         values = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise NotFinite(
-                f"the loss is {values[0]} at step {self.step + 1} of epoch {self.epoch + 1}: training stopped, the last "
-                "checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
+                f"the loss is {values[0]} at step {self.step + 1} of epoch {self.epoch + 1}: training stopped, the "
+                "last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
             )
         loss.backward()
         self.update()
@@ -251,7 +251,9 @@ class Trainer:
         saved, began, before = time.monotonic(), time.monotonic(), self.seconds
         total = len(self.train)
         # Where nobody watches, as in a log file, a bar every ten seconds is enough.
-        with tqdm(total=total, initial=self.step * self.config.batch_size, unit="img", leave=False, **bar()) as progress:
+        with tqdm(
+            total=total, initial=self.step * self.config.batch_size, unit="img", leave=False, **bar()
+        ) as progress:
             for images, labels in self.batches():
                 means = self.train_step(images, labels)
                 self.step += 1

@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 import zlib
+from importlib import metadata
 
 import numpy as np
 
@@ -105,6 +106,7 @@ def prepare_cpu() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7")
     elif first_import and {"avx2", "fma"} <= flags:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    check_numpy()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
         try:
@@ -121,6 +123,17 @@ def prepare_cpu() -> None:
 
 
 _prepared: list[bool] = []  # the environment tells only once what the user set
+
+
+def check_numpy() -> None:
+    """Raise UserError for a pair of Paddle and NumPy that would end the process without a word."""
+    for package in ("paddlepaddle", "paddlepaddle-gpu"):
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        if version.startswith("2.") and not np.__version__.startswith("1."):
+            raise UserError(f'{package} {version} does not work with numpy {np.__version__}: pip install "numpy<2"')
 
 
 def keep_memory() -> None:
@@ -245,7 +258,9 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
     """
     import matplotlib
 
-    windowed = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    windowed = sys.platform in ("win32", "darwin") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     if not windowed and "matplotlib.pyplot" not in sys.modules:
         matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -104,6 +104,7 @@ RANGES = {
     "augment_scale": (["-0.1", "0.91"], ["0", "0.9"]),
     "augment_shear": (["-0.1", "60.1"], ["0", "60"]),
     "std": (["0", "-0.1", "-0.0"], ["1e-9", "1000"]),
+    "std_end": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_std": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_mean": ([], ["-1000", "0", "1000"]),
     "reinforce_weight": (["-1e-9"], ["0", "1e9"]),
@@ -232,6 +233,7 @@ VARIANTS = {
     "glimpse_hidden": [128, 1, 11],
     "loc_hidden": [128, 1, 11],
     "std": [0.11, 0.05, 1.0],
+    "std_end": [None, 0.05, 1.0],
     "pixel_mean": [0.0, 0.1, -0.1],
     "pixel_std": [1.0, 0.1, 0.11],
     "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"],
@@ -253,7 +255,7 @@ def what_it_is(flags):
 
 
 def config_of(flags):
-    return get_config([f"--{name}={value}" for name, value in flags.items()])
+    return get_config([f"--{name}={value}" for name, value in flags.items() if value is not None])
 
 
 @hypothesis.settings(max_examples=300, deadline=None)
@@ -267,8 +269,7 @@ def test_no_two_experiments_share_a_name(flags, changes):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_flag_that_makes_another_model_or_data_set_makes_another_name(name):
-    dataset = [] if name == "dataset" else ["--dataset=cluttered_mnist"]
-    names = {run_name(get_config([*dataset, f"--{name}={value}"])) for value in VARIANTS[name]}
+    names = {run_name(config_of({"dataset": "cluttered_mnist", name: value})) for value in VARIANTS[name]}
     assert len(names) == len(VARIANTS[name])
 
 

@@ -122,7 +122,10 @@ def test_large_white_images_are_summed_exactly():
 
 
 def test_names_and_shapes_are_those_of_the_paddle_seed():
-    shapes = {name: value.shape for name, value in RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10).state_dict().items()}
+    shapes = {
+        name: value.shape
+        for name, value in RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10).state_dict().items()
+    }
     assert shapes == {
         "sensor.fc1.weight": [64, 128],
         "sensor.fc1.bias": [128],
