@@ -39,7 +39,7 @@ import sys
 import time
 
 from config import get_config
-from utils import UserError, available_cores, choose_device, prepare_cpu
+from utils import UserError, choose_device, num_threads, prepare_cpu
 
 CANVAS = ["--patch_size=12", "--glimpse_scale=2", "--num_glimpses=8"]
 CASES = {
@@ -48,7 +48,6 @@ CASES = {
     "cluttered60": ["--dataset=cluttered_mnist", "--canvas_size=60", "--num_clutter=4", "--num_patches=3", *CANVAS],
     "cluttered100": ["--dataset=cluttered_mnist", "--canvas_size=100", "--num_clutter=8", "--num_patches=4", *CANVAS],
 }
-USER_THREADS = os.environ.get("OMP_NUM_THREADS")  # before paddle is imported and sets it
 STAGES = ("data", "forward", "backward", "optimizer")
 
 
@@ -197,7 +196,7 @@ def measure(names: list[str], data_dir: str, quick: bool = False) -> dict:
     gflops = statistics.median(products)
     return {
         "machine": processor(),
-        "threads": int(USER_THREADS or available_cores()),
+        "threads": num_threads(),
         "paddle": paddle.__version__,
         "sgemm_gflops": round(gflops, 1),
         "startup_seconds": round(startup_seconds(data_dir), 2),

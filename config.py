@@ -197,19 +197,21 @@ def check(config: argparse.Namespace) -> None:
         raise UserError("--momentum=0.0 with --optimizer=momentum; use --optimizer=sgd, or a momentum above 0")
     if config.clip_norm > 0 and config.clip_value > 0:
         raise UserError(f"--clip_norm={config.clip_norm} and --clip_value={config.clip_value}: choose one of the two")
+    if config.resume and config.weights and config.is_train:
+        raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
     for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
         value = getattr(config, name)
         if value is not None and (not value or "\0" in value):
             raise UserError(f"--{name}={value!r} is not a path")
 
 
-# What makes another model, and so another run name, when it differs from its default: flag and its letter in the name.
+# What makes another model, and so another run name, when it differs from its default: flag and its mark in the name.
 NAME_PARTS = {
     "hidden_size": "h",
     "glimpse_hidden": "g",
     "loc_hidden": "l",
-    "pixel_mean": "mean",
-    "pixel_std": "std",
+    "pixel_mean": "pixelmean",
+    "pixel_std": "pixelstd",
 }
 
 
@@ -234,9 +236,9 @@ def run_name(config: argparse.Namespace) -> str:
     if c.dataset != "mnist":
         name += f"_{data_set(c)}"
     defaults = build_parser()
-    for flag, letter in NAME_PARTS.items():
+    for flag, mark in NAME_PARTS.items():
         if getattr(c, flag) != defaults.get_default(flag):
-            name += f"_{letter}{getattr(c, flag)}"
+            name += f"_{mark}{getattr(c, flag)}"
     return name
 
 

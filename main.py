@@ -33,7 +33,7 @@ class RunFiles:
 
     def of_a_run(self) -> list[str]:
         """What a training writes and a fresh start moves aside."""
-        return [self.latest, self.previous, self.best, self.params, self.log]
+        return [self.latest, self.previous, self.best, self.params, self.log, self.plots]
 
 
 def main(config) -> None:
@@ -62,6 +62,7 @@ def train(config) -> None:
         trainer = make_trainer(config, files, train_split, valid_split)
         if state:
             trainer.load_state(state)
+            JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
             if trainer.epoch >= config.epochs or trainer.patience_is_out():
                 print(
                     f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "
@@ -69,7 +70,6 @@ def train(config) -> None:
                 )
                 return
             print(f"[*] Resuming {files.name} at step {trainer.step} of epoch {trainer.epoch + 1}")
-            JsonLines(files.log).replace(trainer.history)
         else:
             if config.weights:
                 load_named_weights(trainer, config)
@@ -84,10 +84,10 @@ def train(config) -> None:
 
 def read_state(config, files: RunFiles) -> dict:
     """The state to resume from; its settings fill in whatever no flag gave."""
-    path = config.weights or files.latest
-    if not config.weights and not (os.path.lexists(path) or os.path.lexists(files.previous)):
+    path = files.latest
+    if not (os.path.lexists(path) or os.path.lexists(files.previous)):
         raise UserError(f"there is nothing to resume: {path} does not exist; leave --resume out to start")
-    state = checkpoint.read(path) if config.weights else checkpoint.read_latest(path)
+    state = checkpoint.read_latest(path)
     if not isinstance(state, dict) or "settings" not in state or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
     adopt(config, state["settings"], path, [name for name in state["settings"] if name not in FREE])

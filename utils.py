@@ -96,7 +96,7 @@ def prepare_cpu() -> None:
     they can do. MKL_DEBUG_CPU_TYPE, a switch of just that MKL, names the path to take: 7 is AVX-512, 5 is AVX2. Both
     are measured in the README; a value that the user set is respected.
     """
-    if _prepared:
+    if _threads:
         return
     first_import = "paddle" not in sys.modules
     # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 is no longer known to be the user's wish.
@@ -117,12 +117,18 @@ def prepare_cpu() -> None:
             raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
 
     keep_memory()
+    threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else available_cores()
     if not threads_chosen:
-        paddle.base.core.set_num_threads(available_cores())
-    _prepared.append(True)
+        paddle.base.core.set_num_threads(threads)
+    _threads.append(threads)
 
 
-_prepared: list[bool] = []  # the environment tells only once what the user set
+_threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
+
+
+def num_threads() -> int | str:
+    """Threads that Paddle's matrix products use, since `prepare_cpu`."""
+    return _threads[0]
 
 
 def check_numpy() -> None:
@@ -174,7 +180,7 @@ def choose_device(use_gpu: bool) -> str:
     if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         return str(paddle.set_device("gpu"))
     if use_gpu:
-        print(f"[*] No GPU that this Paddle can use: running on the CPU with {available_cores()} cores")
+        print(f"[*] No GPU that this Paddle can use: running on the CPU ({num_threads()} threads)")
     return str(paddle.set_device("cpu"))
 
 
@@ -209,7 +215,7 @@ class JsonLines:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
 
     def replace(self, records: list[dict]) -> None:
-        """Make the log hold just these: a run that was killed may have logged an epoch that it has to do again."""
+        """Make the log hold just these."""
         temporary = self.path + ".tmp"
         try:
             with open(temporary, "w", encoding="utf-8") as file:
