@@ -76,6 +76,12 @@ def build_parser() -> Parser:
     group.add_argument("--patch_size", type=size, default=8, help="side of the finest patch in pixels (g)")
     group.add_argument("--glimpse_scale", type=size, default=1, help="factor between widths of successive patches (s)")
     group.add_argument("--num_patches", type=number(int, 1, 8), default=1, help="patches per glimpse (k)")
+    group.add_argument(
+        "--unit_pixels",
+        type=number(float, 0, open_low=True),
+        default=None,
+        help="pixels from the middle of the image to location 1 (None: to its border)",
+    )
     group.add_argument("--loc_hidden", type=size, default=128, help="hidden units for where a glimpse is")
     group.add_argument("--glimpse_hidden", type=size, default=128, help="hidden units for what a glimpse shows")
 
@@ -93,6 +99,15 @@ def build_parser() -> Parser:
         help="where it ends: std changes linearly to this over the training, and evaluation uses this (None: std)",
     )
     group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
+    group.add_argument(
+        "--policy",
+        choices=("learned", "random", "center"),
+        default="learned",
+        help="where to look: learned, or uniformly random or always the middle, to show what learning is worth",
+    )
+    group.add_argument(
+        "--rollouts_per_image", type=number(int, 1, 1000), default=1, help="sampled paths per image and training step"
+    )
     group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
     group.add_argument("--valid_M", type=number(int, 1, 1000), default=1, help="the same for validation")
     group.add_argument(
@@ -210,6 +225,8 @@ NAME_PARTS = {
     "hidden_size": "h",
     "glimpse_hidden": "g",
     "loc_hidden": "l",
+    "unit_pixels": "unit",
+    "policy": "",
     "pixel_mean": "pixelmean",
     "pixel_std": "pixelstd",
 }
@@ -252,7 +269,7 @@ KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_t
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
     "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end "
-    "pixel_mean pixel_std"
+    "pixel_mean pixel_std unit_pixels policy"
 ).split()
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
 DATA = "dataset source canvas_size num_clutter".split()

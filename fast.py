@@ -100,7 +100,7 @@ def rollout(model, scene, noise):
     B, choices = scene.shape[0], len(chosen)
     if choices:
         h = paddle.concat(tape.states[:-1])  # ((T-1)*B, D)
-        log_pi = model.locator.log_density(model.locator.mean(h), paddle.concat(chosen))
+        log_pi = model.locator.log_pi(h, paddle.concat(chosen))
         log_pi = log_pi.reshape([choices, B]).t()  # (B, T-1)
         baselines = model.baseliner(h).reshape([choices, B]).t()  # (B, T-1)
     else:
@@ -127,6 +127,6 @@ def walk(model, w: Weights, scene, noise):
         for record, value in zip(tape, (seen, hidden, joint, h_t)):
             record.append(value)
         if t < len(epsilons):
-            chosen.append(locator.mean(h_t) + locator.std * epsilons[t])
+            chosen.append(locator.choose(h_t, epsilons[t]))
             locations.append(paddle.clip(chosen[-1], -1, 1))
     return tape, locations, chosen

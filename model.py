@@ -52,16 +52,35 @@ class RecurrentAttention(nn.Layer):
         num_classes: classes to tell apart.
         pixel_mean, pixel_std: pixels in [0, 1] are normalised to (pixel - mean) / std before the retina sees them. The
             default leaves black at zero, which is also what the retina sees outside the image.
+        unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+        policy: "learned", or "random" or "center" to show what learning is worth.
     """
 
-    def __init__(self, g, k, s, c, h_g, h_l, std, hidden_size, num_classes, pixel_mean=0.0, pixel_std=1.0):
+    def __init__(
+        self,
+        g,
+        k,
+        s,
+        c,
+        h_g,
+        h_l,
+        std,
+        hidden_size,
+        num_classes,
+        pixel_mean=0.0,
+        pixel_std=1.0,
+        unit_pixels=None,
+        policy="learned",
+    ):
         super().__init__()
         self.num_classes = num_classes
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.fast = True  # False: every rollout is the plain one
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
+        self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = CoreNetwork(h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std)
+        self.locator.policy = policy
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
 
@@ -95,6 +114,8 @@ class RecurrentAttention(nn.Layer):
             noise: see `Noise`; it also says how many glimpses there are.
         """
         scene = x if isinstance(x, Scene) else self.prepare(x)
+        if self.locator.policy == "center":
+            noise = Noise(paddle.zeros_like(noise.first), noise.choices)
         return Rollout(*fast.rollout(self, scene, noise)) if self.fast else self.plain_rollout(scene, noise)
 
     def plain_rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:

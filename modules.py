@@ -51,10 +51,11 @@ class Retina:
         g: side of the finest patch, in pixels.
         k: number of patches.
         s: factor between the widths of successive patches.
+        unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
     """
 
-    def __init__(self, g: int, k: int, s: int):
-        self.g, self.k, self.s = g, k, s
+    def __init__(self, g: int, k: int, s: int, unit_pixels: float | None = None):
+        self.g, self.k, self.s, self.unit_pixels = g, k, s, unit_pixels
         self._layouts: dict[tuple, Layout] = {}  # by shape of the batch: the same few are met again and again
 
     def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
@@ -117,6 +118,8 @@ class Retina:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
         _, _, H, W = scene.shape
         x, y = l.unbind(1)  # (B,) each
+        if self.unit_pixels is not None:
+            x, y = x * (2 * self.unit_pixels / W), y * (2 * self.unit_pixels / H)
         x = paddle.floor((x + 1) * (0.5 * W))  # the centre, in pixels
         y = paddle.floor((y + 1) * (0.5 * H))
         phi = self._fine_patch(scene, x, y)
@@ -237,12 +240,28 @@ class LocationNetwork(nn.Layer):
     def __init__(self, input_size: int, output_size: int, std: float):
         super().__init__()
         self.std = std
+        self.policy = "learned"  # or "random", uniform over the image, or "center": to show what learning is worth
         self.fc = nn.Linear(input_size, max(1, input_size // 2))
         self.fc_lt = nn.Linear(max(1, input_size // 2), output_size)
 
     def mean(self, h_t: paddle.Tensor) -> paddle.Tensor:
         """The policy's mean mu_t (B, 2), in (-1, 1)."""
         return paddle.tanh(self.fc_lt(F.relu(self.fc(h_t.detach()))))
+
+    @paddle.no_grad()
+    def choose(self, h_t: paddle.Tensor, noise: paddle.Tensor) -> paddle.Tensor:
+        """Where to look next, before clipping: (B, 2). The choice is data: with a gradient, it would cancel mu's."""
+        if self.policy == "random":
+            return paddle.erf(noise * math.sqrt(0.5))  # the distribution function makes normal numbers uniform
+        if self.policy == "center":
+            return paddle.zeros_like(noise)
+        return self.mean(h_t) + self.std * noise
+
+    def log_pi(self, h_t: paddle.Tensor, chosen: paddle.Tensor) -> paddle.Tensor:
+        """Log-density (B,) of choices (B, 2) in states (B, D), with its gradient to mu; zero if nothing is learned."""
+        if self.policy != "learned":
+            return paddle.zeros([chosen.shape[0]])
+        return self.log_density(self.mean(h_t), chosen)
 
     def log_density(self, mu: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
         """log N(l; mu, std**2 I), summed over x and y: (..., 2) and (..., 2) to (...)."""
@@ -260,9 +279,8 @@ class LocationNetwork(nn.Layer):
             log_pi (B,): log-density of the choice, with its gradient to mu alone; and l_t (B, 2), clipped to [-1, 1].
             The density is that of the choice before clipping: the clipping is the environment's.
         """
-        mu = self.mean(h_t)
-        chosen = (mu + self.std * noise).detach()  # the choice is data; without detach its gradient would cancel mu's
-        return self.log_density(mu, chosen), paddle.clip(chosen, -1, 1)
+        chosen = self.choose(h_t, noise)
+        return self.log_pi(h_t, chosen), paddle.clip(chosen, -1, 1)
 
 
 class BaselineNetwork(nn.Layer):

@@ -113,6 +113,8 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         num_classes,
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
+        unit_pixels=config.unit_pixels,
+        policy=config.policy,
     )
 
 
@@ -206,8 +208,11 @@ class Trainer:
         return self.global_step / self.steps_per_epoch
 
     def forward(self, images: np.ndarray, labels: np.ndarray) -> tuple[paddle.Tensor, dict]:
-        """Roll out with the noise of this step, and take the loss: see `hybrid_loss`."""
+        """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`."""
         c = self.config
+        copies = c.rollouts_per_image
+        if copies > 1:
+            images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
         noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
         self.model.locator.std = location_std(c, self.progress)
         rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
