@@ -10,6 +10,7 @@ import argparse
 import difflib
 import math
 
+from presets import PRESETS, listing
 from utils import UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist")
@@ -36,7 +37,7 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
         inside = (value > low if open_low else value >= low) and (value < high if open_high else value <= high)
-        if not (math.isfinite(value) and inside):
+        if not inside or abs(value) == math.inf:
             raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {' and '.join(ends) or 'finite'}")
         return value
 
@@ -55,9 +56,9 @@ class Parser(argparse.ArgumentParser):
         unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None
         if unknown:
             flag = unknown.split()[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(flag.split("=")[0], known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else "; --help lists all flags"
+            known = {option.lower(): option for action in self._actions for option in action.option_strings}
+            near = difflib.get_close_matches(flag.split("=")[0].lower(), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {known[near[0]]}?" if near else "; --help lists all flags"
             message = f"unknown argument {flag}{hint}"
         raise UserError(message)
 
@@ -69,6 +70,9 @@ def build_parser() -> Parser:
         description="Recurrent Models of Visual Attention (Mnih et al., 2014) in PaddlePaddle.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--preset", choices=[*PRESETS, "help"], default=None, help="defaults of a named experiment; help lists them"
     )
     switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
 
@@ -190,13 +194,20 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
     """
-    parser = build_parser()
-    # A second pass over the same arguments, with nothing to fall back on, tells which flags were given.
-    config = parser.parse_args(argv)
+    # A first pass, with nothing to fall back on, tells which flags were given.
     bare = build_parser()
     for action in bare._actions:
         action.default = argparse.SUPPRESS
-    config.explicit = frozenset(vars(bare.parse_args(argv)))
+    given = bare.parse_args(argv)
+    parser = build_parser()
+    preset = getattr(given, "preset", None)
+    if preset == "help":
+        print(listing())
+        raise SystemExit(0)
+    if preset:
+        parser.set_defaults(**PRESETS[preset].flags)
+    config = parser.parse_args(argv)
+    config.explicit = frozenset(vars(given))
     check(config)
     return config
 
@@ -262,7 +273,7 @@ def run_name(config: argparse.Namespace) -> str:
 # Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
 FREE = frozenset(
     "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_tensorboard is_train "
-    "best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
+    "preset best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
 )
 # Those of them that a resumed run keeps unless they are given anew.
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()

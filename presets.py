@@ -1,0 +1,67 @@
+"""Named experiments: `--preset=NAME` sets these defaults, and any flag that is given overrides them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Preset(NamedTuple):
+    """What a preset reproduces, and the flags that it sets."""
+
+    about: str
+    flags: dict
+
+
+CANVAS = {"patch_size": 12, "glimpse_scale": 2, "num_glimpses": 8, "augment_shift": 0}
+TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
+CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
+CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
+RANDOM = {"policy": "random"}
+# What all earlier systems have in common: plain weights, no augmentation, one rollout.
+OLD = {"std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
+OLD.update({"augment_shear": 0.0, "M": 1})
+PAPER = {**OLD, "optimizer": "momentum", "nesterov": False, "momentum": 0.9, "batch_size": 20}
+PAPER.update({"init_lr": 0.01, "lr_schedule": "linear", "epochs": 200, "train_patience": 200})
+KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "std": 0.11, "min_lr": 1e-5}
+KERAS.update({"lr_decay_epochs": 800, "epochs": 2000})
+
+PRESETS = {
+    "mnist": Preset("MNIST, 6 glimpses of 8x8, the default recipe", {}),
+    "mnist7": Preset("MNIST, 7 glimpses of 8x8", {"num_glimpses": 7}),
+    "translated": Preset("translated MNIST 60x60, 8 glimpses of 12x12 at 3 scales", TRANSLATED),
+    "cluttered60": Preset("cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", CLUTTERED60),
+    "cluttered100": Preset("cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", CLUTTERED100),
+    "fashion": Preset("Fashion-MNIST, 12 glimpses of 8x8", {"dataset": "fashion_mnist", "num_glimpses": 12}),
+    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **RANDOM}),
+    "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **RANDOM}),
+    "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
+    "paper-translated": Preset("the paper's optimiser on translated MNIST", {**PAPER, **TRANSLATED}),
+    "paper-cluttered60": Preset("the paper's optimiser on cluttered MNIST 60x60", {**PAPER, **CLUTTERED60}),
+    "paper-cluttered100": Preset("the paper's optimiser on cluttered MNIST 100x100", {**PAPER, **CLUTTERED100}),
+    "keras-mnist": Preset(
+        "the Keras version's MNIST run: 7 glimpses, SGD, at most 2,000 epochs",
+        {**KERAS, "patch_size": 8, "num_patches": 1, "unit_pixels": 13.0, "train_patience": 100},
+    ),
+    "keras-translated": Preset(
+        "the Keras version's translated MNIST run",
+        {**KERAS, **TRANSLATED, "num_glimpses": 7, "unit_pixels": 26.0, "train_patience": 200},
+    ),
+    "paddle-mnist": Preset(
+        "the older Paddle version's run: Adam 3e-4, plateau, std 0.05",
+        {
+            **OLD,
+            "std": 0.05,
+            "init_lr": 3e-4,
+            "lr_schedule": "plateau",
+            "epochs": 200,
+            "pixel_mean": 0.1307,
+            "pixel_std": 0.3081,
+            "reinforce_weight": 0.01,
+        },
+    ),
+}
+
+
+def listing() -> str:
+    """All presets, a line each."""
+    return "\n".join(f"{name:<20} {preset.about}" for name, preset in PRESETS.items())
