@@ -71,7 +71,8 @@ def build_parser() -> Parser:
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
+    group = parser.add_argument_group("Experiment")
+    group.add_argument(
         "--preset", choices=[*PRESETS, "help"], default=None, help="defaults of a named experiment; help lists them"
     )
     switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}

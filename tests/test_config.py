@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import adopt, build_parser, data_set, get_config, run_name, settings, str2bool
+from presets import PRESETS
 from utils import UserError
 
 FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
@@ -93,7 +94,7 @@ RANGES = {
         (["0", "-1", "1000001", "1.5", "1e3"], ["1", "1000000"]),
     ),
     **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
-    **dict.fromkeys("num_glimpses M valid_M".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
+    **dict.fromkeys("num_glimpses M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
     "num_patches": (["0", "9", "-1", "1.0"], ["1", "8"]),
     "num_clutter": (["-1", "1001", "0.5"], ["0", "1000"]),
@@ -103,6 +104,7 @@ RANGES = {
     "augment_rotate": (["-0.1", "180.1"], ["0", "180"]),
     "augment_scale": (["-0.1", "0.91"], ["0", "0.9"]),
     "augment_shear": (["-0.1", "60.1"], ["0", "60"]),
+    "unit_pixels": (["0", "-13"], ["1e-9", "1000"]),
     "std": (["0", "-0.1", "-0.0"], ["1e-9", "1000"]),
     "std_end": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_std": (["0", "-0.1"], ["1e-9", "1000"]),
@@ -136,11 +138,27 @@ def test_numbers_outside_their_range_are_refused(name):
 
 @pytest.mark.parametrize("name", [name for name, action in FLAGS.items() if action.choices])
 def test_choices(name):
-    for choice in FLAGS[name].choices:
+    for choice in [choice for choice in FLAGS[name].choices if choice != "help"]:
         assert getattr(get_config([f"--{name}={choice}"]), name) == choice
     for word in ("", "none", FLAGS[name].choices[0].upper()):
         message = error_of(f"--{name}={word}")
         assert f"--{name}" in message and all(choice in message for choice in FLAGS[name].choices)
+
+
+def test_preset_sets_defaults_that_flags_override(capsys):
+    config = get_config(["--preset=cluttered100", "--num_glimpses=4"])
+    assert (config.dataset, config.canvas_size, config.num_clutter) == ("cluttered_mnist", 100, 8)
+    assert (config.patch_size, config.num_patches, config.glimpse_scale, config.num_glimpses) == (12, 4, 2, 4)
+    assert config.explicit == {"preset", "num_glimpses"}
+    with pytest.raises(SystemExit) as ended:
+        get_config(["--preset=help"])
+    assert ended.value.code == 0 and all(name in capsys.readouterr().out for name in ("cluttered100", "keras-mnist"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
+    assert set(PRESETS[name].flags) <= set(FLAGS)
+    get_config([f"--{flag}={value}" for flag, value in PRESETS[name].flags.items() if value is not None])
 
 
 def test_choices_that_have_to_be_there():
@@ -232,8 +250,8 @@ VARIANTS = {
     "hidden_size": [256, 1, 11],
     "glimpse_hidden": [128, 1, 11],
     "loc_hidden": [128, 1, 11],
-    "std": [0.11, 0.05, 1.0],
-    "std_end": [None, 0.05, 1.0],
+    "unit_pixels": [None, 13, 26.5],
+    "policy": ["learned", "random", "center"],
     "pixel_mean": [0.0, 0.1, -0.1],
     "pixel_std": [1.0, 0.1, 0.11],
     "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"],
