@@ -108,6 +108,7 @@ RANGES = {
     "std": (["0", "-0.1", "-0.0"], ["1e-9", "1000"]),
     "std_end": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_std": (["0", "-0.1"], ["1e-9", "1000"]),
+    "unit_pixels": (["0", "-1"], ["0.5", "1000"]),
     "pixel_mean": ([], ["-1000", "0", "1000"]),
     "reinforce_weight": (["-1e-9"], ["0", "1e9"]),
     "valid_size": (["0", "1", "-0.1", "1.1"], ["1e-9", "0.999"]),
@@ -152,7 +153,8 @@ def test_preset_sets_defaults_that_flags_override(capsys):
     assert config.explicit == {"preset", "num_glimpses"}
     with pytest.raises(SystemExit) as ended:
         get_config(["--preset=help"])
-    assert ended.value.code == 0 and all(name in capsys.readouterr().out for name in ("cluttered100", "keras-mnist"))
+    listed = capsys.readouterr().out
+    assert ended.value.code == 0 and all(name in listed for name in PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -247,6 +249,8 @@ VARIANTS = {
     "patch_size": [8, 1, 11],
     "glimpse_scale": [1, 2, 11],
     "num_patches": [1, 2, 3],
+    "unit_pixels": [None, 13.0, 26.0],
+    "policy": ["learned", "random", "center"],
     "hidden_size": [256, 1, 11],
     "glimpse_hidden": [128, 1, 11],
     "loc_hidden": [128, 1, 11],
