@@ -120,8 +120,9 @@ class Retina:
         x, y = l.unbind(1)  # (B,) each
         if self.unit_pixels is not None:
             x, y = x * (2 * self.unit_pixels / W), y * (2 * self.unit_pixels / H)
-        x = paddle.floor((x + 1) * (0.5 * W))  # the centre, in pixels
-        y = paddle.floor((y + 1) * (0.5 * H))
+        # The centre, in pixels. NaN becomes some integer, and is clipped like any other: the loss will tell of it.
+        x = paddle.floor((x + 1) * (0.5 * W)).astype("int64")
+        y = paddle.floor((y + 1) * (0.5 * H)).astype("int64")
         phi = self._fine_patch(scene, x, y)
         if self.k > 1:
             phi = paddle.concat([phi, self._coarse_patches(scene, x, y)], axis=1)
@@ -131,8 +132,8 @@ class Retina:
         """Pixels of the g x g patch around each centre: (B, C*g*g)."""
         B, _, H, W = scene.shape
         to_start = self.g - self.g // 2  # from the centre to the patch's top left corner, in the image with its border
-        x = paddle.clip(x + to_start, 0, W + self.g).astype("int64")  # a patch wholly outside lies in the border
-        y = paddle.clip(y + to_start, 0, H + self.g).astype("int64")
+        x = paddle.clip(x + to_start, 0, W + self.g)  # a patch wholly outside lies in the border
+        y = paddle.clip(y + to_start, 0, H + self.g)
         start = y * (W + 2 * self.g) + x
         index = scene.layout.windows + start.unsqueeze(1)  # (B, C*g*g)
         return paddle.gather(scene.pixels, index.flatten()).reshape([B, -1])
@@ -141,9 +142,9 @@ class Retina:
         """Patches 1 to k-1 around each centre, means over cells of s**j x s**j pixels: (B, (k-1)*C*g*g)."""
         B, C, H, W = scene.shape
         g, scales = self.g, self.k - 1
-        far = self.g * self.s**scales  # beyond it nothing of the image is seen, and int64 could overflow
-        x = paddle.clip(x, -far, W + far).astype("int64").unsqueeze(1)
-        y = paddle.clip(y, -far, H + far).astype("int64").unsqueeze(1)
+        far = self.g * self.s**scales  # beyond it nothing of the image is seen, and sums could overflow
+        x = paddle.clip(x, -far, W + far).unsqueeze(1)
+        y = paddle.clip(y, -far, H + far).unsqueeze(1)
         x = paddle.clip(scene.layout.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
         y = paddle.clip(scene.layout.steps + y, 0, H) * (W + 2 * g)
         x = paddle.tile(x.reshape([B, 1, scales, 1, g + 1]), [1, C, 1, g + 1, 1])  # (B, C, scales, g+1, g+1)

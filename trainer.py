@@ -171,6 +171,7 @@ class Trainer:
             self.model = build_model(config, train.image_shape, train.num_classes)
             self.model.initialize(config.random_seed)
             self.optimizer = build_optimizer(config, self.model.parameters())
+        self.moments_loaded: dict | None = None  # what the optimiser was given and has not used yet
         self.averaged = None
         if config.ema > 0:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
@@ -221,8 +222,10 @@ class Trainer:
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
         self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
-        self.optimizer.step()
+        with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
+            self.optimizer.step()
         self.optimizer.clear_grad()
+        self.moments_loaded = None
         if self.averaged is not None:
             self.update_average()
 
@@ -402,7 +405,8 @@ class Trainer:
     def state(self) -> dict:
         """All that training has to remember, as plain data."""
         counters = {name: getattr(self, name) for name in self.COUNTERS}
-        optimizer = arrays({k: v for k, v in self.optimizer.state_dict().items() if k != "LR_Scheduler"})
+        # Until its first step, the optimiser of Paddle 2.6 does not give back what it has loaded.
+        optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
 
     COUNTERS = (
@@ -427,6 +431,7 @@ class Trainer:
         if self.averaged is not None:
             load_weights(self.averaged, state["ema"])
         if state["optimizer"]:
+            self.moments_loaded = state["optimizer"]
             self.optimizer.set_state_dict({k: paddle.to_tensor(v) for k, v in state["optimizer"].items()})
         for name in self.COUNTERS:
             setattr(self, name, state[name])
