@@ -289,7 +289,7 @@ DATA = "dataset source canvas_size num_clutter".split()
 
 def settings(config: argparse.Namespace) -> dict:
     """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    return {name: value for name, value in sorted(vars(config).items()) if name != "explicit"}
+    return {name: value for name, value in sorted(vars(config).items()) if name not in ("explicit", "resume")}
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:

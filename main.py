@@ -54,7 +54,7 @@ def main(config) -> None:
 def train(config) -> None:
     """Train from the start, from --weights, or with --resume from where the last run of this name stopped."""
     files = RunFiles(config)
-    for folder in (config.ckpt_dir, config.logs_dir):
+    for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)
     with checkpoint.RunLock(files.lock):
         state = read_state(config, files) if config.resume else None

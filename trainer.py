@@ -342,7 +342,7 @@ class Trainer:
         return self.epochs_since_best >= self.config.train_patience
 
     def end_epoch(self) -> None:
-        """Validate, note the epoch, and save: first the best model, then the state that knows of it, then the log."""
+        """Validate, note the epoch, and save: the state last, so that whoever is killed before does the rest again."""
         c, began = self.config, time.monotonic()
         rate = learning_rate(c, self.epoch + (self.step - 1) / self.steps_per_epoch, self.cuts)
         result = evaluate(self.evaluated, self.valid, c.num_glimpses, c.valid_M, c.locations, c.random_seed)
@@ -369,8 +369,8 @@ class Trainer:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, Mean(), 0.0
         if is_best:
             self.save_best(self.weights())
-        self.save(self.state())
         self.log(record)
+        self.save(self.state())
         print(
             f"train loss: {record['train_loss']:.3f} - train acc: {record['train_acc']:.3f} "
             f"- val loss: {record['val_loss']:.3f} - val acc: {record['val_acc']:.3f} "

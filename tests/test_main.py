@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 RUN = "ram_3_6x6_1_h16_g12_l8"
 SMALL = (
     "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False "
-    "--batch_size=32 --init_lr=0.005 --ema=0.9"
+    "--batch_size=32 --init_lr=0.02 --ema=0.9"
 ).split()
 SHORT = ["--epochs=2", "--limit=96"]  # three steps an epoch
 
@@ -130,7 +130,7 @@ def test_training_writes_its_files(place, capsys):
     assert "[*] Train on 540 samples, validate on 60 samples" in out
     assert out.count("\ntrain loss: ") == 2 and f"{RUN}_model_best.pdparams" in out.splitlines()[-1]
     params = json.loads((place.ckpt / f"{RUN}_params.json").read_text())
-    assert params["epochs"] == 2 and params["hidden_size"] == 16 and params["init_lr"] == 0.005
+    assert params["epochs"] == 2 and params["hidden_size"] == 16 and params["init_lr"] == 0.02
     records = [json.loads(line) for line in place.log.read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     assert records == checkpoint.read(str(place.latest))["history"]
@@ -190,19 +190,18 @@ def test_scalars_go_to_visualdl_and_its_absence_is_told(place, monkeypatch):
     assert ("val_acc", record["val_acc"], 2) in written and ("train_loss", record["train_loss"], 2) in written
 
 
-def test_loss_that_is_not_finite_is_one_line_and_leaves_the_last_checkpoint(place, capsys):
+def test_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(place):
     place.run(*SHORT, "--lr_schedule=constant", "--optimizer=sgd")
-    before = place.files()
     state = checkpoint.read(str(place.latest))
-    state["model"]["classifier.fc.bias"][:] = 3e38
-    state["model"]["classifier.fc.weight"][:] = -3e38
+    state["model"]["classifier.fc.weight"][:] = 3e38  # its products with the state are too large to add up
+    state["model"]["classifier.fc.weight"][:, 0] = -3e38
     checkpoint.write(str(place.latest), state)
-    spoiled = place.latest.read_bytes()
-    status, _, err = as_main(capsys, place, "--resume", "--epochs=3")
-    assert status == 2 and err.startswith("main.py: the loss is ") and err.count("\n") == 1
+    before = place.files()
+    assert "training stopped" in refusal(place, "--resume", "--epochs=3")
     after = place.files()
-    assert after.pop(f"ckpt/{RUN}_ckpt.pdparams") == spoiled
-    assert after[f"ckpt/{RUN}_model_best.pdparams"] == before[f"ckpt/{RUN}_model_best.pdparams"]
+    assert json.loads(after.pop(f"ckpt/{RUN}_params.json"))["epochs"] == 3
+    del before[f"ckpt/{RUN}_params.json"]
+    assert after == before
 
 
 def test_trainings_in_one_process_do_not_influence_each_other(place, new_place):
@@ -259,7 +258,7 @@ def test_second_process_on_the_same_run_is_refused(place):
 
 # ---- resume
 
-LONG = ["--epochs=4", "--limit=96", "--save_freq=2", "--init_lr=0.02"]  # three steps an epoch, and eight checkpoints
+LONG = ["--epochs=4", "--limit=96", "--save_freq=2"]  # three steps an epoch, and eight checkpoints
 
 
 class Killed(BaseException):
@@ -438,7 +437,7 @@ def test_settings_that_do_not_fit_are_named_and_nothing_is_changed(place):
     place.run(*SHORT)
     before = place.files()
     message = refusal(place, "--resume", "--epochs=9", "--init_lr=0.5", "--batch_size=7", "--random_seed=1")
-    for part in ("--init_lr=0.5", "0.005", "--batch_size=7", "32", str(place.latest)):
+    for part in ("--init_lr=0.5", "0.02", "--batch_size=7", "32", str(place.latest)):
         assert part in message
     assert "random_seed" not in message and "epochs" not in message
     assert place.files() == before
@@ -734,7 +733,7 @@ def test_weights_of_another_architecture_are_refused(place, seeds_file):
     path, _ = seeds_file
     own = default_architecture(place)
     assert "[256, 128]" in refusal(own, "--is_train=False", f"--weights={path}", "--hidden_size=128")
-    assert "[64, 128]" in refusal(own, *SHORT, f"--weights={path}", "--patch_size=6")
+    assert "[64, 128]" in refusal(own, *SHORT, f"--weights={path}", "--patch_size=7")
     assert place.files() == {}, "nothing was begun"
 
 

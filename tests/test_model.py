@@ -203,6 +203,23 @@ def test_each_choice_moves_all_later_glimpses_and_the_class():
         assert not np.allclose(after.log_probs.numpy(), before.log_probs.numpy())
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("policy", ["random", "center"])
+def test_policies_to_compare_with_train_all_but_the_locator(policy, fast):
+    case = make_case(B=32)
+    case.model.locator.policy, case.model.fast = policy, fast
+    rollout = roll(case)
+    if policy == "center":
+        assert not rollout.locations.numpy().any(), "the first glimpse, too"
+    else:
+        assert np.array_equal(rollout.locations[:, 0].numpy(), case.noise[0])
+        other = roll(case, images=255 - case.images)
+        assert np.array_equal(rollout.locations.numpy(), other.locations.numpy()), "whatever is seen"
+    idle = ("locator", "sensor.fc2.weight") if policy == "center" else ("locator",)  # fc2 is given zeros
+    for name, gradient in gradients_of(case).items():
+        assert gradient.any() == (not name.startswith(idle)), name
+
+
 # ---- weights and noise from seeds
 
 

@@ -102,6 +102,16 @@ def test_retina_by_hand():
     assert coarse == [[14, 15, 20, 21, 10.5, 12.5, 22.5, 24.5]], "finest first, then the means of 2 x 2 pixels"
 
 
+@pytest.mark.parametrize("g, k, s", [(5, 1, 1), (4, 2, 3)])
+def test_location_1_is_unit_pixels_from_the_middle(g, k, s):
+    """The centre of a glimpse lies u * l pixels from the middle, however large the image is."""
+    x, pixels = normal(4, 1, 21, 30), np.array([[0, 0], [7, -3], [-10, 10], [3.5, -9.5]], F32)
+    retina = Retina(g, k, s, unit_pixels=10)
+    as_usual = tensor(pixels / np.array([15, 10.5], F32))  # 30 and 21 pixels from border to border
+    for a, b in zip(retina.foveate(tensor(x), tensor(pixels / 10)), Retina(g, k, s).foveate(tensor(x), as_usual)):
+        assert np.array_equal(a.numpy(), b.numpy())
+
+
 def test_prepared_images_serve_many_looks():
     retina, x = Retina(4, 2, 2), tensor(normal(5, 2, 11, 9))
     scene = retina.prepare(x)
@@ -266,6 +276,23 @@ def test_choice_is_the_mean_plus_noise_and_its_gradient_goes_to_the_mean_alone()
 def test_without_noise_the_choice_is_the_mean():
     net, h = LocationNetwork(6, 2, 0.2), tensor(normal(5, 6))
     assert np.array_equal(net(h, paddle.zeros([5, 2]))[1].numpy(), net.mean(h).numpy())
+
+
+def test_random_policy_is_uniform_and_learns_nothing():
+    net = LocationNetwork(6, 2, 0.2)
+    net.policy = "random"
+    log_pi, l_t = net(tensor(normal(1, 6).repeat(20_000, 0)), tensor(normal(20_000, 2)))
+    assert not log_pi.numpy().any() and log_pi.stop_gradient
+    counts, _ = np.histogram(l_t.numpy(), bins=20, range=(-1, 1))
+    assert counts.sum() == 40_000 and np.abs(counts - 2000).max() < 250
+    assert abs(np.corrcoef(l_t.numpy().T)[0, 1]) < 0.03
+
+
+def test_center_policy_looks_at_the_middle():
+    net = LocationNetwork(6, 2, 0.2)
+    net.policy = "center"
+    log_pi, l_t = net(tensor(normal(5, 6)), tensor(normal(5, 2)))
+    assert not log_pi.numpy().any() and not l_t.numpy().any()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -135,6 +135,11 @@ def test_plateau_cuts_the_rate_after_epochs_without_a_lower_loss(monkeypatch):
     # Losses 2.5, 2 and 2.1 bring nothing (one more than the patience): half the rate from the sixth epoch on.
     rates = [0.8] * 5 + [0.4] * 4 + [0.3] * 3
     assert [record["lr"] for record in training.logged] == pytest.approx(rates)
+    for state in training.saved:
+        if state["epoch"] < len(losses):
+            script(monkeypatch, losses=losses[state["epoch"] :])
+            again = resumed(state, *flags, f"--epochs={len(losses)}", "--optimizer=sgd")
+            assert [record["lr"] for record in again.logged] == pytest.approx(rates[state["epoch"] :])
 
 
 # ---- when training stops
@@ -153,6 +158,14 @@ def test_better_model_renews_patience(monkeypatch, capsys):
     script(monkeypatch, accuracies=[50, 49, 51, 50, 52])
     assert len(Training("--train_patience=2", "--epochs=5").fit().logged) == 5
     assert "No improvement" not in capsys.readouterr().out
+
+
+def test_patience_goes_on_where_it_was(monkeypatch):
+    accuracies = [50, 49, 48, 47, 46, 45]
+    script(monkeypatch, accuracies=list(accuracies))
+    stopped = Training("--train_patience=2", "--epochs=6").fit()
+    script(monkeypatch, accuracies=accuracies[3:])
+    assert len(resumed(stopped.saved[-1], "--train_patience=3", "--epochs=6").logged) == 1
 
 
 def test_larger_patience_revives_a_stopped_training(monkeypatch):
@@ -176,7 +189,8 @@ def test_loss_that_is_not_finite_stops_training():
         training.fit()
     message = str(caught.value)
     assert isinstance(caught.value, UserError) and "\n" not in message
-    assert "training stopped" in message and "untouched" in message and "epoch 1" in message
+    assert re.match(r"the loss is (nan|-?inf) at step \d of epoch 1: training stopped", message)
+    assert "untouched" in message
     assert all(map(all_finite, training.saved)) and training.best == training.logged == []
 
 
@@ -240,6 +254,7 @@ def resumed(state, *flags):
         [],
         ["--ema=0", "--num_workers=2"],
         ["--lr_schedule=plateau", "--lr_patience=0", "--std_end=0.05"],
+        ["--policy=random", "--rollouts_per_image=2"],
         ["--optimizer=sgd", "--clip_norm=1"],
         ["--optimizer=momentum", "--clip_value=0.1"],
         ["--optimizer=rmsprop"],
@@ -400,6 +415,24 @@ def test_weight_of_reinforce_reaches_the_locator():
     assert np.allclose(half["locator.fc_lt.weight"], full["locator.fc_lt.weight"] / 2, rtol=1e-4, atol=1e-7)
 
 
+def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
+    training, seen = Training("--rollouts_per_image=3"), []
+    real = training.trainer.model.rollout
+
+    def rollout(x, noise):
+        seen.append((x.numpy(), noise.first.numpy(), real(x, noise)))
+        return seen[-1][2]
+
+    training.trainer.model.rollout = rollout
+    images, labels = next(training.trainer.batches())
+    means = training.trainer.train_step(images, labels)
+    (shown, first, result), repeated = seen[0], np.repeat(labels, 3)
+    assert np.array_equal(shown, np.repeat(images, 3, axis=0)) and len(np.unique(first, axis=0)) == 48
+    log_probs = result.log_probs.numpy()
+    assert means["action"] == pytest.approx(-log_probs[np.arange(48), repeated].mean(), rel=1e-5)
+    assert means["reward"] == pytest.approx((log_probs.argmax(1) == repeated).mean())
+
+
 def test_averaged_weights_follow_their_formula():
     training = Training("--ema=0.6", "--init_lr=0.1")
     expected = weights_of(training.trainer.model)
@@ -537,19 +570,19 @@ def trained_model(*flags):
 
 
 def test_evaluation_averages_the_class_probabilities_of_m_rollouts():
-    model, split = trained_model(), make_split("valid", 60, seed=3)
+    count = EVAL_BATCH + 60
+    model, split = trained_model(), make_split("valid", count, seed=3)
     probs = 0
     for r in range(4):
-        first, choices = draw_noise(60, 3, "evaluate/valid", 9, r)
+        first, choices = draw_noise(count, 3, "evaluate/valid", 9, r)
         noise = Noise(paddle.to_tensor(first), paddle.to_tensor(choices))
         probs = probs + np.exp(model.rollout(paddle.to_tensor(split.images), noise).log_probs.numpy()) / 4
     result = evaluate(model, split, 3, 4, "sampled", 9)
-    assert result.count == 60
+    assert result.count == count
     assert result.correct == (probs.argmax(1) == split.labels).sum()
-    assert result.loss == pytest.approx(-np.log(probs[np.arange(60), split.labels]).mean(), rel=1e-5)
-    assert result.accuracy == pytest.approx(100 * result.correct / 60)
-    one = evaluate(model, split, 3, 1, "sampled", 9)
-    assert one.loss != result.loss
+    assert result.loss == pytest.approx(-np.log(probs[np.arange(count), split.labels]).mean(), rel=1e-5)
+    assert result.accuracy == pytest.approx(100 * result.correct / count)
+    assert evaluate(model, split, 3, 1, "sampled", 9).loss != result.loss
 
 
 def test_limit_changes_nothing_for_the_images_that_are_left():
