@@ -96,12 +96,12 @@ def build_parser() -> Parser:
 
     group = parser.add_argument_group("REINFORCE")
     positive = number(float, 0, open_low=True)
-    group.add_argument("--std", type=positive, default=0.11, help="standard deviation of the location policy")
+    group.add_argument("--std", type=positive, default=0.15, help="standard deviation of the location policy")
     group.add_argument(
         "--std_end",
         type=positive,
-        default=None,
-        help="where it ends: std changes linearly to this over the training, and evaluation uses this (None: std)",
+        default=0.05,
+        help="where it ends: std changes linearly to this, and evaluation uses this (if only --std is given: std)",
     )
     group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
     group.add_argument(
@@ -134,11 +134,13 @@ def build_parser() -> Parser:
     group.add_argument("--shuffle", **switch, default=True, help="draw a new order of the images every epoch")
     group.add_argument("--limit", type=size, default=None, help="use only the first N images of each split")
     group.add_argument("--augment_shift", type=number(int, 0, 100), default=2, help="random shift, up to N pixels")
-    group.add_argument("--augment_rotate", type=number(float, 0, 180), default=0.0, help="random turn, up to N degrees")
     group.add_argument(
-        "--augment_scale", type=number(float, 0, 0.9), default=0.0, help="random zoom by 1-N to 1+N on each axis"
+        "--augment_rotate", type=number(float, 0, 180), default=10.0, help="random turn, up to N degrees"
     )
-    group.add_argument("--augment_shear", type=number(float, 0, 60), default=0.0, help="random shear, up to N degrees")
+    group.add_argument(
+        "--augment_scale", type=number(float, 0, 0.9), default=0.1, help="random zoom by 1-N to 1+N on each axis"
+    )
+    group.add_argument("--augment_shear", type=number(float, 0, 60), default=8.0, help="random shear, up to N degrees")
     group.add_argument("--pixel_mean", type=number(float), default=0.0, help="subtracted from pixels in [0, 1]")
     group.add_argument("--pixel_std", type=positive, default=1.0, help="what pixels are divided by afterwards")
     group.add_argument("--show_sample", **switch, default=False, help="write a grid of training images as a PNG")
@@ -149,7 +151,7 @@ def build_parser() -> Parser:
     group.add_argument("--optimizer", choices=optimizers, default="adam", help="optimiser")
     group.add_argument("--momentum", type=number(float, 0, 1, open_high=True), default=0.5, help="momentum's momentum")
     group.add_argument("--nesterov", **switch, default=True, help="whether that momentum is Nesterov's")
-    group.add_argument("--epochs", type=size, default=100, help="epochs to train for")
+    group.add_argument("--epochs", type=size, default=150, help="epochs to train for")
     group.add_argument("--init_lr", type=positive, default=1e-3, help="initial learning rate")
     group.add_argument("--min_lr", type=number(float, 0), default=0.0, help="learning rate never falls below this")
     schedules = ("constant", "plateau", "linear", "cosine")
@@ -209,6 +211,8 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
         parser.set_defaults(**PRESETS[preset].flags)
     config = parser.parse_args(argv)
     config.explicit = frozenset(vars(given))
+    if "std" in config.explicit and "std_end" not in config.explicit:
+        config.std_end = None  # who names one standard deviation wants that one
     check(config)
     return config
 

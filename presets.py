@@ -18,11 +18,11 @@ CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_c
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
 RANDOM = {"policy": "random"}
 # What all earlier systems have in common: plain weights, no augmentation, one rollout.
-OLD = {"std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
+OLD = {"std": 0.11, "std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
 OLD.update({"augment_shear": 0.0, "M": 1})
 PAPER = {**OLD, "optimizer": "momentum", "nesterov": False, "momentum": 0.9, "batch_size": 20}
 PAPER.update({"init_lr": 0.01, "lr_schedule": "linear", "epochs": 200, "train_patience": 200})
-KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "std": 0.11, "min_lr": 1e-5}
+KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "min_lr": 1e-5}
 KERAS.update({"lr_decay_epochs": 800, "epochs": 2000})
 
 PRESETS = {

@@ -145,6 +145,12 @@ def test_choices(name):
         assert f"--{name}" in message and all(choice in message for choice in FLAGS[name].choices)
 
 
+def test_who_names_one_standard_deviation_gets_that_one():
+    assert (get_config([]).std, get_config([]).std_end) == (0.15, 0.05)
+    assert (get_config(["--std=0.2"]).std, get_config(["--std=0.2"]).std_end) == (0.2, None)
+    assert get_config(["--std=0.2", "--std_end=0.1"]).std_end == 0.1
+
+
 def test_preset_sets_defaults_that_flags_override(capsys):
     config = get_config(["--preset=cluttered100", "--num_glimpses=4"])
     assert (config.dataset, config.canvas_size, config.num_clutter) == ("cluttered_mnist", 100, 8)
@@ -191,7 +197,7 @@ def test_values_that_contradict_each_other_are_refused(argv, named):
 
 def test_list_is_used_and_the_arguments_of_the_process_are_not(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["notebook", "-f", "kernel.json", "--epochs=7"])
-    assert get_config([]).epochs == 100
+    assert get_config([]).epochs == FLAGS["epochs"].default
     assert get_config(["--epochs=3"]).epochs == 3
     monkeypatch.setattr(sys, "argv", ["main.py", "--epochs=7"])
     assert get_config().epochs == 7
