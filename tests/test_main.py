@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 RUN = "ram_3_6x6_1_h16_g12_l8"
 SMALL = (
     "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False "
-    "--batch_size=32 --init_lr=0.02 --ema=0.9"
+    "--batch_size=32 --init_lr=0.02 --ema=0.9 --std=0.11"
 ).split()
 SHORT = ["--epochs=2", "--limit=96"]  # three steps an epoch
 

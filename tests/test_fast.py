@@ -1,0 +1,59 @@
+"""The fast rollout is the plain one: values and gradients of everything, for models and images of many shapes."""
+
+import numpy as np
+import paddle
+import pytest
+
+from fast import active
+from model import Noise, RecurrentAttention, draw_noise
+from trainer import hybrid_loss
+
+# g, k, s, channels, (height, width), h_g, h_l, D, classes, T, batch
+CASES = {
+    "mnist": (8, 1, 1, 1, (28, 28), 128, 128, 256, 10, 6, 128),
+    "three patches": (12, 3, 2, 1, (60, 60), 32, 24, 48, 10, 8, 16),
+    "colour, odd sizes": (5, 2, 3, 3, (31, 17), 7, 9, 11, 4, 3, 5),
+    "two glimpses": (4, 2, 2, 2, (20, 20), 8, 8, 16, 3, 2, 4),
+    "one glimpse": (4, 1, 1, 1, (9, 9), 8, 8, 16, 3, 1, 4),
+    "one image": (4, 1, 1, 1, (9, 9), 8, 8, 16, 3, 4, 1),
+}
+
+
+def outcome(model, images, labels, noise, fast):
+    """Every field of the rollout, and the gradient of the hybrid loss for every weight (None: no part in it)."""
+    model.fast = fast
+    rollout = model.rollout(images, noise)
+    hybrid_loss(rollout, labels, 0.7)[0].backward()
+    gradients = {name: None if w.grad is None else w.grad.numpy() for name, w in model.named_parameters()}
+    for weight in model.parameters():
+        weight.clear_grad()
+    return {name: value.numpy() for name, value in rollout._asdict().items()}, gradients
+
+
+@pytest.mark.parametrize("policy", ["learned", "random", "center"])
+@pytest.mark.parametrize("case", CASES)
+def test_fast_rollout_equals_the_plain_one(case, policy):
+    g, k, s, c, (height, width), h_g, h_l, hidden, classes, T, batch = CASES[case]
+    model = RecurrentAttention(g, k, s, c, h_g, h_l, 0.1, hidden, classes, policy=policy)
+    model.initialize(7)
+    rng = np.random.default_rng(3)
+    images = paddle.to_tensor(rng.integers(0, 256, (batch, c, height, width), dtype=np.uint8))
+    labels = paddle.to_tensor(rng.integers(0, classes, batch))
+    noise = Noise(*map(paddle.to_tensor, draw_noise(batch, T, "test", 1)))
+    (values, gradients), (plain_values, plain_gradients) = (
+        outcome(model, images, labels, noise, fast) for fast in (True, False)
+    )
+    for name, value in plain_values.items():
+        assert values[name].shape == value.shape
+        np.testing.assert_allclose(values[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    for name, gradient in plain_gradients.items():
+        if gradient is None:
+            assert gradients[name] is None or not gradients[name].any(), name
+        else:
+            np.testing.assert_allclose(gradients[name], gradient, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert any(gradient is not None and gradient.any() for gradient in plain_gradients.values())
+
+
+def test_derivative_of_relu_from_its_output():
+    outputs = np.array([0, 1e-30, 0.5, 3, 1e30], "float32")
+    np.testing.assert_array_equal(active(paddle.to_tensor(outputs)).numpy(), outputs > 0)
