@@ -88,7 +88,7 @@ def read_state(config, files: RunFiles) -> dict:
     if not (os.path.lexists(path) or os.path.lexists(files.previous)):
         raise UserError(f"there is nothing to resume: {path} does not exist; leave --resume out to start")
     state = checkpoint.read_latest(path)
-    if not isinstance(state, dict) or "settings" not in state or "optimizer" not in state:
+    if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
     adopt(config, state["settings"], path, [name for name in state["settings"] if name not in FREE])
     adopt(config, state["settings"], path, KEPT, strict=False)

@@ -30,7 +30,8 @@ def generator(stream: str, *numbers: int) -> np.random.Generator:
 
     Args:
         stream: what the numbers are for; different names give independent streams.
-        numbers: non-negative integers, such as seed, epoch or step.
+        numbers: non-negative integers, such as seed, epoch or step; always as many for one name, since zeros at the
+            end are no different from none.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([zlib.crc32(stream.encode()), *numbers])))
 
@@ -281,7 +282,10 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
         axis.set_title(str(label))
     make_folder(folder)
     path = os.path.join(folder, f"sample_{title}.png")
-    figure.savefig(path, dpi=100)
+    try:
+        figure.savefig(path, dpi=100)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     if windowed:
         plt.show()
     plt.close(figure)
