@@ -41,12 +41,11 @@ import time
 from config import get_config
 from utils import UserError, choose_device, num_threads, prepare_cpu
 
-CANVAS = ["--patch_size=12", "--glimpse_scale=2", "--num_glimpses=8"]
 CASES = {
     "mnist": [],
-    "translated60": ["--dataset=translated_mnist", "--canvas_size=60", "--num_patches=3", *CANVAS],
-    "cluttered60": ["--dataset=cluttered_mnist", "--canvas_size=60", "--num_clutter=4", "--num_patches=3", *CANVAS],
-    "cluttered100": ["--dataset=cluttered_mnist", "--canvas_size=100", "--num_clutter=8", "--num_patches=4", *CANVAS],
+    "translated60": ["--preset=translated"],
+    "cluttered60": ["--preset=cluttered60"],
+    "cluttered100": ["--preset=cluttered100"],
 }
 STAGES = ("data", "forward", "backward", "optimizer")
 

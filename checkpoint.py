@@ -254,12 +254,13 @@ def _sync_folder(folder):
         os.close(descriptor)
 
 
-def set_aside(paths: list[str], label: str) -> str | None:
-    """Move what is left of an earlier run into a dated folder, `old/<label>-<date>-<time>/` beside the first.
+def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | None:
+    """Move what is left of an earlier run into a dated folder, `<parent>/old/<label>-<date>-<time>/`.
 
     Args:
-        paths: files that may or may not exist.
+        paths: files and folders that may or may not exist.
         label: the run name.
+        parent: where that folder is made; None: beside the first.
 
     Returns:
         the folder, or None where there was nothing to move.
@@ -267,11 +268,11 @@ def set_aside(paths: list[str], label: str) -> str | None:
     Raises:
         UserError: a file could not be moved.
     """
-    paths = [os.fspath(path) for path in paths if os.path.lexists(path)]
+    paths = [path for path in dict.fromkeys(map(os.fspath, paths)) if os.path.lexists(path)]
     if not paths:
         return None
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
-    folder = _free(os.path.join(os.path.dirname(paths[0]), "old", f"{label}-{stamp}"))
+    folder = _free(os.path.join(os.path.dirname(paths[0]) if parent is None else parent, "old", f"{label}-{stamp}"))
     try:
         os.makedirs(folder)
         for path in paths:

@@ -46,6 +46,8 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
 
 LARGEST = 10**6  # for sizes and counts: beyond it lies a typing error, not an experiment
 size = number(int, 1, LARGEST)
+side = number(int, 1, 4096)  # of a patch or a canvas, in pixels
+units = number(int, 1, 16384)  # of a layer
 count = number(int, 0, LARGEST)
 
 
@@ -78,7 +80,7 @@ def build_parser() -> Parser:
     switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
 
     group = parser.add_argument_group("Glimpse network")
-    group.add_argument("--patch_size", type=size, default=8, help="side of the finest patch in pixels (g)")
+    group.add_argument("--patch_size", type=side, default=8, help="side of the finest patch in pixels (g)")
     group.add_argument("--glimpse_scale", type=size, default=1, help="factor between widths of successive patches (s)")
     group.add_argument("--num_patches", type=number(int, 1, 8), default=1, help="patches per glimpse (k)")
     group.add_argument(
@@ -87,12 +89,12 @@ def build_parser() -> Parser:
         default=None,
         help="pixels from the middle of the image to location 1 (None: to its border)",
     )
-    group.add_argument("--loc_hidden", type=size, default=128, help="hidden units for where a glimpse is")
-    group.add_argument("--glimpse_hidden", type=size, default=128, help="hidden units for what a glimpse shows")
+    group.add_argument("--loc_hidden", type=units, default=128, help="hidden units for where a glimpse is")
+    group.add_argument("--glimpse_hidden", type=units, default=128, help="hidden units for what a glimpse shows")
 
     group = parser.add_argument_group("Core network")
     group.add_argument("--num_glimpses", type=number(int, 1, 1000), default=6, help="glimpses per image (T)")
-    group.add_argument("--hidden_size", type=size, default=256, help="hidden units of the core (D)")
+    group.add_argument("--hidden_size", type=units, default=256, help="hidden units of the core (D)")
 
     group = parser.add_argument_group("REINFORCE")
     positive = number(float, 0, open_low=True)
@@ -125,7 +127,7 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("Data")
     group.add_argument("--dataset", choices=DATASETS, default="mnist", help="data set")
     group.add_argument("--source", choices=("mnist", "fashion_mnist"), default="mnist", help="images put on canvases")
-    group.add_argument("--canvas_size", type=size, default=60, help="side of a canvas in pixels")
+    group.add_argument("--canvas_size", type=side, default=60, help="side of a canvas in pixels")
     group.add_argument("--num_clutter", type=number(int, 0, 1000), default=4, help="pieces of clutter on a canvas")
     fraction = number(float, 0, 1, open_low=True, open_high=True)
     group.add_argument("--valid_size", type=fraction, default=0.1, help="share of the training images held out")
@@ -228,6 +230,8 @@ def check(config: argparse.Namespace) -> None:
         raise UserError("--momentum=0.0 with --optimizer=momentum; use --optimizer=sgd, or a momentum above 0")
     if config.clip_norm > 0 and config.clip_value > 0:
         raise UserError(f"--clip_norm={config.clip_norm} and --clip_value={config.clip_value}: choose one of the two")
+    if config.policy == "random" and config.locations == "mean":
+        raise UserError("--policy=random has no mean locations; leave out --locations=mean")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
     for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
@@ -278,7 +282,7 @@ def run_name(config: argparse.Namespace) -> str:
 # Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
 FREE = frozenset(
     "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_tensorboard is_train "
-    "preset best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
+    "best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
 )
 # Those of them that a resumed run keeps unless they are given anew.
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
@@ -287,6 +291,8 @@ ARCHITECTURE = (
     "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end "
     "pixel_mean pixel_std unit_pixels policy"
 ).split()
+# What the files of the older Paddle version do not say of themselves.
+OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
 DATA = "dataset source canvas_size num_clutter".split()
 

@@ -1,6 +1,7 @@
 """Splits of a data set, batch by batch: held-out validation, augmentation, and canvases with clutter.
 
-Letters in shape comments: B images of a batch, N images of a split, C channels, H x W pixels, S pixels of a canvas.
+Letters in shape comments: B images of a batch, N of a split, A of the file that splits come from, C channels, H x W
+pixels, S pixels of a canvas.
 
 Everything random is a pure function of numbers: which images are held out of (seed), the order of (seed, epoch), how
 image i is augmented or placed of (seed, epoch, i). So there is no state to save, and batch size changes nothing.
@@ -14,10 +15,10 @@ from argparse import Namespace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from config import CANVASES
 from data_sources import DATASETS, fetch
 from utils import UserError, generator
 
-CANVAS_DATASETS = ("translated_mnist", "cluttered_mnist")
 CLUTTER = 8  # pixels: height and width of a piece of clutter
 CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that validation canvases never change
 
@@ -27,7 +28,7 @@ class Split:
 
     Attributes:
         name: "train", "valid" or "test".
-        images: (M, C, H, W) uint8, all images of the file, of which this split is a part.
+        images: (A, C, H, W) uint8, all images of the file, of which this split is a part.
         labels: (N,) int64, in 0 .. num_classes - 1.
         rows: which images of the file belong to the split, ascending. Where `--limit` cuts the split there are more
             than N: the others are never shown, but clutter still comes from all of them, so it stays the same.
@@ -75,7 +76,7 @@ class AugmentedSplit(Split):
         return warp_images(images, maps[rows], shifts[rows]), labels
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Shifts (M, 2) and linear maps (M, 2, 2) or None for all images of the file, drawn once per epoch."""
+        """Shifts (A, 2) and linear maps (A, 2, 2) or None for all images of the file, drawn once per epoch."""
         if self._drawn is None or self._drawn[0] != epoch:
             count = len(self.images)
             shifts = generator("shift", self.seed, epoch).integers(-self.shift, self.shift + 1, (count, 2))
@@ -123,7 +124,7 @@ class CanvasSplit(Split):
         return canvases, labels
 
     def _draw(self, epoch: int) -> np.ndarray:
-        """Draws (M, 2 + 5 n) for all images of the file, drawn once per epoch.
+        """Draws (A, 2 + 5 n) for all images of the file, drawn once per epoch.
 
         Columns: y, x of the image; then for each piece: the number of an image in the split, y, x of the crop in it,
         y, x of the piece.
@@ -250,7 +251,7 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
         UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
     """
     images, labels, num_classes = _load(config, "train")
-    canvas = config.dataset in CANVAS_DATASETS
+    canvas = config.dataset in CANVASES
     seed = CANVAS_SPLIT_SEED if canvas else config.random_seed
     train_rows, valid_rows = held_out(len(images), config.valid_size, seed)
     train = Split("train", images, labels[train_rows[: config.limit]], train_rows, num_classes)
@@ -269,14 +270,14 @@ def get_test(config: Namespace) -> Split:
 
 
 def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Images (M, C, H, W), labels (M,) and the number of classes of the training or the test file."""
-    name = config.source if config.dataset in CANVAS_DATASETS else config.dataset
+    """Images (A, C, H, W), labels (A,) and the number of classes of the training or the test file."""
+    name = config.source if config.dataset in CANVASES else config.dataset
     arrays = fetch(name, config.data_dir)
     return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], DATASETS[name].num_classes
 
 
 def _on_canvas(config: Namespace, split: Split) -> Split:
-    if config.dataset not in CANVAS_DATASETS:
+    if config.dataset not in CANVASES:
         return split
     num_clutter = config.num_clutter if config.dataset == "cluttered_mnist" else 0
     return CanvasSplit(split, config.random_seed, config.canvas_size, num_clutter)

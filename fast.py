@@ -92,7 +92,16 @@ class Sight(PyLayer):
 
 
 def rollout(model, scene, noise):
-    """See `RecurrentAttention.rollout`: from a prepared `Scene` to the fields of a `Rollout`, as a tuple."""
+    """See `RecurrentAttention.rollout`.
+
+    Args:
+        model: a RecurrentAttention.
+        scene: images made ready by its `prepare`.
+        noise: a `Noise`.
+
+    Returns:
+        The fields of a `Rollout`: locations (B, T, 2), log_pi (B, T-1), baselines (B, T-1), log_probs (B, classes).
+    """
     weights = joined_weights(model)
     with paddle.no_grad():
         tape, locations, chosen = walk(model, weights, scene, noise)

@@ -9,11 +9,12 @@ Whatever needs paddle is imported inside the functions, after `prepare_cpu` has 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
 import checkpoint
-from config import ARCHITECTURE, DATA, FREE, KEPT, adopt, data_set, get_config, run_name, settings
+from config import ARCHITECTURE, DATA, FREE, KEPT, OLDER_VERSION, adopt, data_set, get_config, run_name, settings
 from utils import Interrupted, JsonLines, UserError, choose_device, make_folder, prepare_cpu
 
 
@@ -29,11 +30,12 @@ class RunFiles:
         self.params = stem + "_params.json"
         self.lock = stem + ".lock"
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
+        self.scalars = os.path.join(config.logs_dir, self.name)
         self.plots = os.path.join(config.plots_dir, self.name)
 
     def of_a_run(self) -> list[str]:
         """What a training writes and a fresh start moves aside."""
-        return [self.latest, self.previous, self.best, self.params, self.log, self.plots]
+        return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
 
 
 def main(config) -> None:
@@ -43,6 +45,7 @@ def main(config) -> None:
         UserError: for anything that the user can put right; the message is one line.
         Interrupted: if a signal asked to stop; everything was saved.
     """
+    config = argparse.Namespace(**vars(config))  # the caller's stays as it is
     prepare_cpu()
     choose_device(config.use_gpu)
     if config.is_train:
@@ -63,17 +66,20 @@ def train(config) -> None:
         if state:
             trainer.load_state(state)
             JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
-            if trainer.epoch >= config.epochs or trainer.patience_is_out():
+            remedies = ["--epochs"] * (trainer.epoch >= config.epochs) + [
+                "--train_patience"
+            ] * trainer.patience_is_out()
+            if remedies:
                 print(
                     f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "
-                    f"{trainer.best_valid_acc:.3f} %; a larger --epochs or --train_patience goes on"
+                    f"{trainer.best_valid_acc:.3f} %; a larger {' and '.join(remedies)} goes on"
                 )
                 return
             print(f"[*] Resuming {files.name} at step {trainer.step} of epoch {trainer.epoch + 1}")
         else:
             if config.weights:
                 load_named_weights(trainer, config)
-            moved = checkpoint.set_aside(files.of_a_run(), files.name)
+            moved = checkpoint.set_aside(files.of_a_run(), files.name, config.ckpt_dir)
             if moved:
                 print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
         checkpoint.write_json(files.params, settings(config))
@@ -112,7 +118,7 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
     from trainer import Trainer
     from utils import ScalarLog, save_glimpses
 
-    scalars = ScalarLog(os.path.join(config.logs_dir, files.name)) if config.use_tensorboard else None
+    scalars = ScalarLog(files.scalars) if config.use_tensorboard else None
 
     def save(state: dict) -> None:
         checkpoint.write_latest(files.latest, {"settings": settings(config), **state})
@@ -148,6 +154,8 @@ def test(config) -> None:
 
     files = RunFiles(config)
     path = config.weights or (files.best if config.best else files.latest)
+    if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
+        path = files.previous
     if not config.weights and not os.path.lexists(path):
         raise UserError(f"there is nothing to test: {path} does not exist; train first, or name a file with --weights")
     content = checkpoint.read_latest(path) if path == files.latest else checkpoint.read(path)
@@ -156,6 +164,8 @@ def test(config) -> None:
     if isinstance(content, dict) and isinstance(content.get("settings"), dict):
         adopt(config, content["settings"], path, ARCHITECTURE)
         adopt(config, content["settings"], path, DATA, strict=False)
+    elif isinstance(content, dict) and "model_state" in content:
+        adopt(config, OLDER_VERSION, path, list(OLDER_VERSION), strict=False)
     split = get_test(config)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)

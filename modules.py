@@ -216,7 +216,12 @@ class CoreNetwork(nn.Layer):
 
 
 class ActionNetwork(nn.Layer):
-    """The action network f_a: a linear softmax classifier on the state (paper, section 3.1, "actions")."""
+    """The action network f_a: a linear softmax classifier on the state (paper, section 3.1, "actions").
+
+    Args:
+        input_size: D.
+        output_size: classes.
+    """
 
     def __init__(self, input_size: int, output_size: int):
         super().__init__()
@@ -288,6 +293,10 @@ class BaselineNetwork(nn.Layer):
     """The baseline b_t: the reward expected in state h_t, which takes variance out of REINFORCE (paper, equation 2).
 
     The gradient stops at h_t: the regression to the reward trains this network alone.
+
+    Args:
+        input_size: D.
+        output_size: 1.
     """
 
     def __init__(self, input_size: int, output_size: int):

@@ -78,6 +78,9 @@ def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locati
         M: rollouts per image. With `locations="mean"` all are equal, and one is made.
         locations: "sampled" from the policy, or the policy's "mean" with the first glimpse in the middle.
         seed: evaluation noise comes from (seed, split, rollout, image), so it is the same after every epoch.
+
+    Returns:
+        How many of how many images were classified right, and the mean loss.
     """
     model.eval()
     rollouts = 1 if locations == "mean" else M
@@ -163,6 +166,18 @@ class Trainer:
         save_best: called with the model's state whenever validation accuracy is better than ever.
         log: called with the record of each epoch, a dict of numbers.
     """
+
+    COUNTERS = (
+        "epoch",
+        "step",
+        "seconds",
+        "best_valid_acc",
+        "epochs_since_best",
+        "lowest_loss",
+        "epochs_since_lower",
+        "cuts",
+        "history",
+    )
 
     def __init__(self, config, train, valid, save, save_best, log):
         self.config, self.train, self.valid = config, train, valid
@@ -281,19 +296,22 @@ class Trainer:
 
     def leave_if_asked(self, stop: StopRequest) -> None:
         """Raise Interrupted if a signal came; what there is to save has been saved."""
-        if stop.signum:
-            raise Interrupted(
-                stop.signum,
-                f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
-                "to go on, give the same command with --resume=True",
-            )
+        if not stop.signum:
+            return
+        if self.epoch >= self.config.epochs or self.patience_is_out():
+            raise Interrupted(stop.signum, "[!] Stopped; the training was finished, and is saved")
+        raise Interrupted(
+            stop.signum,
+            f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
+            f"to go on, give the same command with --resume=True{' and without --weights' * bool(self.config.weights)}",
+        )
 
     @paddle.no_grad()
     def glimpses(self) -> dict[str, np.ndarray]:
-        """What the model sees of the first nine validation images, always with the same noise.
+        """What the model sees of the first N validation images (at most 9), always with the same noise.
 
         Returns:
-            images (9, C, H, W) uint8, labels (9,), locations (9, T, 2), probabilities (9, classes).
+            images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes).
         """
         images, labels = self.valid.batch(np.arange(min(9, len(self.valid))))
         noise = draw_noise(len(labels), self.config.num_glimpses, "evaluate/valid", self.config.random_seed, 0)
@@ -408,18 +426,6 @@ class Trainer:
         # Until its first step, the optimiser of Paddle 2.6 does not give back what it has loaded.
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
-
-    COUNTERS = (
-        "epoch",
-        "step",
-        "seconds",
-        "best_valid_acc",
-        "epochs_since_best",
-        "lowest_loss",
-        "epochs_since_lower",
-        "cuts",
-        "history",
-    )
 
     def load_state(self, state: dict) -> None:
         """Take up a state that `state` made.

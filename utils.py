@@ -87,6 +87,9 @@ class Mean:
         return self.state.get(name, 0.0) / max(1, self.state["count"])
 
 
+_threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
+
+
 def prepare_cpu() -> None:
     """Make matrix products fast on this CPU. Called before paddle is imported, it can do all it knows.
 
@@ -124,9 +127,6 @@ def prepare_cpu() -> None:
     _threads.append(threads)
 
 
-_threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
-
-
 def num_threads() -> int | str:
     """Threads that Paddle's matrix products use, since `prepare_cpu`."""
     return _threads[0]
@@ -153,9 +153,9 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return
-    largest = 2**31 - 1
-    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-    mallopt(-1, largest)  # M_TRIM_THRESHOLD
+    if not mallopt(-3, 2**30):  # M_MMAP_THRESHOLD
+        mallopt(-3, 2**25)  # as much as an older glibc allows
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def cpu_flags() -> set[str]:
@@ -176,6 +176,7 @@ def available_cores() -> int:
 
 def choose_device(use_gpu: bool) -> str:
     """Set paddle's device, and say so in one line where a GPU was wanted and there is none."""
+    prepare_cpu()
     import paddle
 
     if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
@@ -238,10 +239,12 @@ class ScalarLog:
             from visualdl import LogWriter
         except ImportError:
             raise UserError("--use_tensorboard needs VisualDL: python -m pip install visualdl") from None
-        self.writer = LogWriter(logdir=folder)
+        self.open = lambda: LogWriter(logdir=folder)  # at the first record: before, an earlier run may be moved aside
+        self.writer = None
 
     def write(self, record: dict) -> None:
         """Write every number of an epoch's record."""
+        self.writer = self.writer or self.open()
         for name, value in record.items():
             if name not in ("epoch", "best"):
                 self.writer.add_scalar(tag=name, value=float(value), step=record["epoch"])
@@ -263,17 +266,11 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
     Returns:
         The path of the picture.
     """
-    import matplotlib
-
-    windowed = sys.platform in ("win32", "darwin") or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    if not windowed and "matplotlib.pyplot" not in sys.modules:
-        matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     images, labels = split.batch(np.arange(min(rows * rows, len(split))))
-    figure, axes = plt.subplots(rows, rows, figsize=(6, 6.4), layout="constrained")
+    figure = Figure(figsize=(6, 6.4), layout="constrained")  # without pyplot: no window, no global state
+    axes = figure.subplots(rows, rows)
     figure.suptitle(title)
     for axis in axes.flat:
         axis.axis("off")
@@ -286,7 +283,8 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
         figure.savefig(path, dpi=100)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    if windowed:
-        plt.show()
-    plt.close(figure)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        from PIL import Image
+
+        Image.open(path).show()  # in a viewer of its own: training goes on
     return path

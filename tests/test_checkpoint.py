@@ -948,6 +948,13 @@ def test_a_relative_path(tmp_path, monkeypatch):
     assert set_aside(["a.json"], "run").startswith(os.path.join("old", "run-"))
 
 
+def test_set_aside_elsewhere_and_each_path_once(tmp_path):
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "a").touch()
+    folder = set_aside([tmp_path / "plots", tmp_path / "plots"], "run", str(tmp_path / "ckpt"))
+    assert folder.startswith(str(tmp_path / "ckpt" / "old")) and os.listdir(folder) == ["plots"]
+
+
 def test_set_aside(tmp_path):
     paths = [tmp_path / "ckpt" / "a", tmp_path / "ckpt" / "b", tmp_path / "logs" / "a", tmp_path / "missing"]
     (tmp_path / "ckpt").mkdir()

@@ -89,13 +89,14 @@ def test_booleans(name):
 # Flag: what is refused, and the ends of what is accepted.
 RANGES = {
     **dict.fromkeys(
-        "glimpse_scale loc_hidden glimpse_hidden hidden_size batch_size epochs train_patience print_freq "
-        "canvas_size limit lr_decay_epochs".split(),
+        "glimpse_scale batch_size epochs train_patience print_freq limit lr_decay_epochs".split(),
         (["0", "-1", "1000001", "1.5", "1e3"], ["1", "1000000"]),
     ),
     **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
     **dict.fromkeys("num_glimpses M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
+    "canvas_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),
+    **dict.fromkeys("loc_hidden glimpse_hidden hidden_size".split(), (["0", "-1", "16385", "1.5"], ["1", "16384"])),
     "num_patches": (["0", "9", "-1", "1.0"], ["1", "8"]),
     "num_clutter": (["-1", "1001", "0.5"], ["0", "1000"]),
     "num_workers": (["-1", "65", "0.5"], ["0", "64"]),

@@ -417,6 +417,26 @@ def test_finished_run_says_so_and_changes_nothing(place, capsys):
         assert place.files() == before
 
 
+def test_settings_of_the_caller_stay_as_they_are(place):
+    place.run(*LONG)
+    config = get_config(place.arguments("--is_train=False"))
+    before = dict(vars(config))
+    main.main(config)
+    assert vars(config) == before
+
+
+def test_preset_that_does_not_fit_is_no_way_to_resume(place):
+    place.run(*SHORT)
+    assert "--preset=mnist" in refusal(place, "--resume", "--preset=mnist")
+
+
+def test_latest_is_tested_from_the_one_before_where_it_is_missing(place, capsys):
+    place.run(*SHORT)
+    os.remove(place.latest)
+    place.run("--is_train=False", "--best=False")
+    assert f"{RUN}_ckpt_prev.pdparams" in capsys.readouterr().out
+
+
 def test_larger_train_patience_revives_an_early_stopped_run(place, capsys):
     stopping = ["--limit=96", "--epochs=6", "--train_patience=1", "--optimizer=sgd", "--init_lr=1e-30"]
     place.run(*stopping)
@@ -689,8 +709,8 @@ def test_lost_best_checkpoint_is_an_error(place):
 
 @pytest.fixture
 def seeds_file(tmp_path):
-    """A file as the Paddle seed writes it, and the model in it."""
-    model = RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10)
+    """A file as the Paddle seed writes it, and the model in it, which wants its images normalised."""
+    model = RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10, pixel_mean=0.1307, pixel_std=0.3081)
     model.initialize(5)
     for weight in model.parameters():
         if len(weight.shape) == 1:
@@ -704,13 +724,14 @@ def seeds_file(tmp_path):
 
 def default_architecture(place):
     own = Place(place.root, place.data)
-    own.arguments = lambda *flags: [flag for flag in place.arguments(*flags) if flag not in SMALL[:5]]
+    free = [flag for flag in SMALL if not flag.startswith(("--use_gpu", "--batch_size", "--init_lr", "--ema"))]
+    own.arguments = lambda *flags: [flag for flag in place.arguments(*flags) if flag not in free]
     return own
 
 
 def test_file_of_the_paddle_seed_is_tested(place, seeds_file, capsys):
     path, model = seeds_file
-    found = report_of(default_architecture(place), capsys, f"--weights={path}", "--std=0.05", "--M=2")
+    found = report_of(default_architecture(place), capsys, f"--weights={path}", "--M=2")
     assert found[:4] == ("2", "sampled", "42", str(path))
     expected = evaluate(model, get_test(get_config(place.arguments())), 6, 2, "sampled", 1)
     assert found[4:6] == (str(expected.correct), "100")
@@ -721,10 +742,11 @@ def test_bare_state_dict_is_tested(place, seeds_file, capsys, tmp_path):
     bare = str(tmp_path / "bare.pdparams")
     paddle.save(model.state_dict(), bare)
     own = default_architecture(place)
+    asks = ["--pixel_mean=0.1307", "--pixel_std=0.3081", "--std=0.05"]  # a bare file says nothing of them
     assert (
         report_of(own, capsys, f"--weights={path}")[4]
         == re.search(
-            r"Test Acc: (\d+)/", (own.run("--is_train=False", f"--weights={bare}"), capsys.readouterr().out)[1]
+            r"Test Acc: (\d+)/", (own.run("--is_train=False", f"--weights={bare}", *asks), capsys.readouterr().out)[1]
         )[1]
     )
 
