@@ -293,11 +293,12 @@ def plot(path: str, data_dir: str) -> None:
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
     for axis, (label, (values, flags)) in zip(axes, panels.items()):
         axis.plot(values, [step_ms(flags(value), data_dir) for value in values], "o-", color="#0072b2")
-        axis.set(xlabel=label, ylabel="ms per training step", xlim=(0, None), ylim=(0, None))
+        axis.set(xlabel=label, ylabel="ms per training step")
     axes[3].plot(*memory_over_epochs(data_dir), "o-", color="#d55e00")
-    axes[3].set(xlabel="epochs (of 6,000 images)", ylabel="memory in MB", ylim=(0, None))
+    axes[3].set(xlabel="epochs (of 6,000 images)", ylabel="memory in MB")
     for axis in axes:
         axis.grid(alpha=0.3)
+        axis.set(xlim=(0, None), ylim=(0, 1.1 * axis.dataLim.y1))
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     figure.savefig(path, dpi=100)
     print(f"[*] Wrote {path}")
