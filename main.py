@@ -66,9 +66,8 @@ def train(config) -> None:
         if state:
             trainer.load_state(state)
             JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
-            remedies = ["--epochs"] * (trainer.epoch >= config.epochs) + [
-                "--train_patience"
-            ] * trainer.patience_is_out()
+            ended = {"--epochs": trainer.epoch >= config.epochs, "--train_patience": trainer.patience_is_out()}
+            remedies = [flag for flag, has_ended in ended.items() if has_ended]
             if remedies:
                 print(
                     f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "
