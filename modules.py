@@ -15,27 +15,29 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 
 class Layout(NamedTuple):
-    """Where a retina reads in arrays that hold B images of one shape; see `Retina.prepare`."""
+    """Where a retina reads in B images of one shape; see `Retina.prepare`."""
 
-    windows: paddle.Tensor  # (B, C*g*g) where in `Scene.pixels` the patch at each image's top left corner lies
-    corners: paddle.Tensor | None  # (B, C*(k-1)*(g+1)**2) where in `Scene.table` the sum of nothing lies
-    steps: paddle.Tensor | None  # (B, (k-1)*(g+1)) edges of the pooling cells, relative to the centre of the glimpse
-    differences: paddle.Tensor | None  # (g+1, g) a row times this is the differences of neighbours in the row
-    shares: paddle.Tensor | None  # (B, (k-1)*C*g*g) what a pixel contributes to the mean of its cell
+    half: paddle.Tensor  # (B, 2) W/2 and H/2
+    unit: paddle.Tensor | None  # (B, 2) what a location is multiplied with first, if it is not counted in images
+    spread: paddle.Tensor  # (2, 2*g) repeats x and y g times
+    steps: list[paddle.Tensor]  # per patch (B, 2*g) from the centre to the first column, then row, of its cells
+    ends: paddle.Tensor  # (B, 2*g) W and H: the first column, then row, behind the image
+    select: paddle.Tensor  # (2*g, C*g*g) makes positions in an image out of columns and rows
+    starts: paddle.Tensor  # (B, C*g*g) integers: the position of each image's first pixel
 
 
 class Scene(NamedTuple):
     """A batch of images made ready for many looks; see `Retina.prepare`."""
 
     shape: tuple[int, int, int, int]  # B, C, H, W
-    pixels: paddle.Tensor  # images with a border of g zeros, flat
-    table: paddle.Tensor | None  # summed-area table of `pixels`, flat; None if there is only the finest patch
+    sums: list[paddle.Tensor]  # per patch, flat: the sum of the pixels in the cell that starts here
     layout: Layout
     gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
 
@@ -71,26 +73,30 @@ class Retina:
         return self.look(self.prepare(x), l)
 
     def prepare(self, x: paddle.Tensor) -> Scene:
-        """Do once per batch of images what all looks share: surround them with zeros, sum them up, number the pixels.
+        """Do once per batch of images what all looks share: surround them with zeros, and sum up cells of pixels.
 
-        The summed-area table holds at (r, c) the sum of all pixels down to row r and up to column c. With it the sum
-        over any window takes four reads however wide the window is, and a window that hangs over the border needs
-        only its edges clipped. In float32 it is exact for uint8 images of up to 65,793 pixels (sums below 2**24);
-        everything else is summed in float64.
+        A cell of patch j is s**j pixels wide and high. Its sum is kept for every place where it may start, so that a
+        look reads g*g numbers per patch and channel however wide the patch is.
+
+        With b = s**(k-1), an image is b rows of zeros and then its own rows, each led by b+1 zeros. One image follows
+        the other: what leaves a row to the right runs into the next row's zeros, what leaves an image below into the
+        next image's. So a sum over neighbours is the whole flat array plus itself, shifted.
         """
         B, C, H, W = x.shape
-        g = self.g
-        gain = 1 / 255 if x.dtype == paddle.uint8 else 1.0
-        images = x.astype("float32") if x.dtype == paddle.uint8 else x
+        border = self.s ** (self.k - 1)
+        row = W + border + 1
         # Not F.pad: joining with zeros does the same ten times faster on the CPU.
-        rows, columns = paddle.zeros([B, C, g, W], images.dtype), paddle.zeros([B, C, H + 2 * g, g], images.dtype)
-        padded = paddle.concat([rows, images, rows], axis=2)  # (B, C, H+2g, W)
-        padded = paddle.concat([columns, padded, columns], axis=3)  # (B, C, H+2g, W+2g)
-        table = None
-        if self.k > 1:
-            exact = x.dtype == paddle.uint8 and H * W * 255 < 2**24
-            table = padded.astype("float32" if exact else "float64").cumsum(2).cumsum(3).flatten()
-        return Scene((B, C, H, W), padded.flatten(), table, self._layout((B, C, H, W)), gain)
+        rows = paddle.concat([paddle.zeros([B * C * H, border + 1], x.dtype), x.reshape([B * C * H, W])], axis=1)
+        images = paddle.concat([paddle.zeros([B * C, border * row], x.dtype), rows.reshape([B * C, H * row])], axis=1)
+        flat = paddle.concat([images.flatten(), paddle.zeros([border * (row + 1)], x.dtype)])
+        gain = 1.0
+        if x.dtype == paddle.uint8:
+            flat, gain = flat.astype("float32"), 1 / 255
+        sums = [flat]
+        for j in range(1, self.k):
+            cell = self.s ** (j - 1)  # s of these in a row, then s such rows
+            sums.append(shifted_sum(shifted_sum(sums[-1], cell, self.s), cell * row, self.s))
+        return Scene((B, C, H, W), sums, self._layout((B, C, H, W)), gain)
 
     def _layout(self, shape: tuple[int, int, int, int]) -> Layout:
         if shape not in self._layouts:
@@ -100,73 +106,63 @@ class Retina:
         return self._layouts[shape]
 
     def _make_layout(self, B: int, C: int, H: int, W: int) -> Layout:
-        g, plane = self.g, (H + 2 * self.g) * (W + 2 * self.g)  # with the border of g zeros
-        windows = grid(B, C * plane, C, plane, g, W + 2 * g, g, 1).reshape([B, -1])
-        if self.k == 1:
-            return Layout(windows, None, None, None, None)
-        widths = [self.s**j for j in range(1, self.k)]
-        edges = [cell * f - g * f // 2 for f in widths for cell in range(g + 1)]
-        reads = (self.k - 1) * (g + 1) ** 2
-        before_first = (g - 1) * (W + 2 * g) + g - 1  # the table's entry with nothing above and nothing to the left
-        corners = paddle.tile(grid(B, C * plane, C, plane).unsqueeze(2) + before_first, [1, 1, reads]).reshape([B, -1])
-        differences = paddle.eye(g + 1, g).roll(1, 0) - paddle.eye(g + 1, g)
-        shares = paddle.to_tensor([f**-2.0 for f in widths], dtype="float32").reshape([1, -1, 1])
-        shares = paddle.tile(shares, [B, 1, C * g * g]).reshape([B, -1])
-        return Layout(windows, corners, paddle.tile(paddle.to_tensor([edges]), [B, 1]), differences, shares)
+        g, border = self.g, self.s ** (self.k - 1)
+        row, image = W + border + 1, (H + border) * (W + border + 1)
+        # Products find the positions; they are exact in float32 up to here, also where a GPU shortens the factors.
+        dtype = "float32" if max(H, W) + border < 2048 else "float64"
+
+        def for_each_image(values, dtype=dtype):  # equal shapes are added much faster than a row to each row
+            return paddle.tile(paddle.to_tensor(np.asarray(values, dtype)).unsqueeze(0), [B, 1])
+
+        cells = np.arange(g)
+        steps = [np.tile(cells * f - g * f // 2, 2) for f in (self.s**j for j in range(self.k))]
+        select = np.zeros((2 * g, C, g, g), dtype)
+        select[cells, :, :, cells] = 1  # columns
+        select[g + cells, :, cells, :] = row
+        positions = np.arange(B * C) * image + border * (row + 1) + 1
+        starts = np.repeat(positions, g * g).reshape(B, C * g * g)
+        return Layout(
+            half=for_each_image([W / 2, H / 2], "float32"),
+            unit=None
+            if self.unit_pixels is None
+            else for_each_image([2 * self.unit_pixels / n for n in (W, H)], "float32"),
+            spread=paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype)),
+            steps=[for_each_image(step) for step in steps],
+            ends=for_each_image([W] * g + [H] * g),
+            select=paddle.to_tensor(select.reshape(2 * g, -1)),
+            starts=paddle.to_tensor(starts.astype("int32" if B * C * image + border * (row + 1) < 2**31 else "int64")),
+        )
 
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
-        _, _, H, W = scene.shape
-        x, y = l.unbind(1)  # (B,) each
-        if self.unit_pixels is not None:
-            x, y = x * (2 * self.unit_pixels / W), y * (2 * self.unit_pixels / H)
-        # The centre, in pixels. NaN becomes some integer, and is clipped like any other: the loss will tell of it.
-        x = paddle.floor((x + 1) * (0.5 * W)).astype("int64")
-        y = paddle.floor((y + 1) * (0.5 * H)).astype("int64")
-        phi = self._fine_patch(scene, x, y)
-        if self.k > 1:
-            phi = paddle.concat([phi, self._coarse_patches(scene, x, y)], axis=1)
-        return phi if scene.gain == 1 else phi * scene.gain
-
-    def _fine_patch(self, scene: Scene, x: paddle.Tensor, y: paddle.Tensor) -> paddle.Tensor:
-        """Pixels of the g x g patch around each centre: (B, C*g*g)."""
-        B, _, H, W = scene.shape
-        to_start = self.g - self.g // 2  # from the centre to the patch's top left corner, in the image with its border
-        x = paddle.clip(x + to_start, 0, W + self.g)  # a patch wholly outside lies in the border
-        y = paddle.clip(y + to_start, 0, H + self.g)
-        start = y * (W + 2 * self.g) + x
-        index = scene.layout.windows + start.unsqueeze(1)  # (B, C*g*g)
-        return paddle.gather(scene.pixels, index.flatten()).reshape([B, -1])
-
-    def _coarse_patches(self, scene: Scene, x: paddle.Tensor, y: paddle.Tensor) -> paddle.Tensor:
-        """Patches 1 to k-1 around each centre, means over cells of s**j x s**j pixels: (B, (k-1)*C*g*g)."""
-        B, C, H, W = scene.shape
-        g, scales = self.g, self.k - 1
-        far = self.g * self.s**scales  # beyond it nothing of the image is seen, and sums could overflow
-        x = paddle.clip(x, -far, W + far).unsqueeze(1)
-        y = paddle.clip(y, -far, H + far).unsqueeze(1)
-        x = paddle.clip(scene.layout.steps + x, 0, W)  # (B, scales*(g+1)): edges of the cells
-        y = paddle.clip(scene.layout.steps + y, 0, H) * (W + 2 * g)
-        x = paddle.tile(x.reshape([B, 1, scales, 1, g + 1]), [1, C, 1, g + 1, 1])  # (B, C, scales, g+1, g+1)
-        y = paddle.tile(y.reshape([B, 1, scales, g + 1, 1]), [1, C, 1, 1, g + 1])
-        index = scene.layout.corners + (x + y).reshape([B, -1])
-        corner = paddle.gather(scene.table, index.flatten()).reshape([B * C * scales, g + 1, g + 1])
-        bands = corner[:, 1:] - corner[:, :-1]  # (B*C*scales, g, g+1)
-        cells = paddle.matmul(bands, scene.layout.differences.astype(bands.dtype))  # (B*C*scales, g, g)
-        cells = cells.reshape([B, C, scales, g * g]).astype(scene.pixels.dtype)
-        cells = cells.transpose([0, 2, 1, 3]) if C > 1 else cells
-        return cells.reshape([B, -1]) * scene.layout.shares.astype(cells.dtype)
+        layout, B = scene.layout, scene.shape[0]
+        if layout.unit is not None:
+            l = l * layout.unit.astype(l.dtype)
+        centre = paddle.floor((l + 1) * layout.half.astype(l.dtype)).astype("int64")  # (B, 2) in pixels
+        # What is far outside stays outside. NaN became some integer, like any other: the loss will tell of it.
+        centre = paddle.clip(centre, -FAR, FAR).astype(layout.spread.dtype)
+        centres = paddle.matmul(centre, layout.spread)  # (B, 2*g)
+        patches = []
+        for j, (sums, steps) in enumerate(zip(scene.sums, layout.steps)):
+            cell = self.s**j
+            # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
+            cells = paddle.minimum(paddle.clip(centres + steps, min=-cell), layout.ends)
+            position = paddle.matmul(cells, layout.select).astype(layout.starts.dtype) + layout.starts  # (B, C*g*g)
+            patch = paddle.gather(sums, position.flatten()).reshape([B, -1]).astype(l.dtype)
+            patches.append(patch if scene.gain == cell == 1 else patch * (scene.gain / cell**2))
+        return paddle.concat(patches, axis=1) if len(patches) > 1 else patches[0]
 
 
-def grid(*counts_and_strides: int) -> paddle.Tensor:
-    """Flat positions of the entries of an array: grid(n0, s0, n1, s1, ...)[i0, i1, ...] = i0*s0 + i1*s1 + ..."""
-    counts, strides = counts_and_strides[::2], counts_and_strides[1::2]
-    position = paddle.zeros([1] * len(counts), "int64")
-    for axis, (count, stride) in enumerate(zip(counts, strides)):
-        shape = [1] * len(counts)
-        shape[axis] = count
-        position = position + (paddle.arange(count) * stride).reshape(shape)
-    return position
+FAR = 2**20  # pixels: whatever is further off is as far; exact in float32, and any retina is narrower
+
+
+def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
+    """The sum of `count` copies of an array, each shifted by `shift` more than the last; what hangs over is cut off."""
+    length = flat.shape[0] - (count - 1) * shift
+    total = flat[:length]
+    for i in range(1, count):
+        total = total + flat[i * shift : i * shift + length]
+    return total
 
 
 class GlimpseNetwork(nn.Layer):
