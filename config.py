@@ -95,6 +95,7 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("Core network")
     group.add_argument("--num_glimpses", type=number(int, 1, 1000), default=6, help="glimpses per image (T)")
     group.add_argument("--hidden_size", type=units, default=256, help="hidden units of the core (D)")
+    group.add_argument("--core", choices=("relu", "lstm"), default="relu", help="rectified units, or an LSTM")
 
     group = parser.add_argument_group("REINFORCE")
     positive = number(float, 0, open_low=True)
@@ -114,6 +115,12 @@ def build_parser() -> Parser:
     )
     group.add_argument(
         "--rollouts_per_image", type=number(int, 1, 1000), default=1, help="sampled paths per image and training step"
+    )
+    group.add_argument(
+        "--baseline",
+        choices=("learned", "leave_one_out"),
+        default="learned",
+        help="reward to expect: predicted from h_t, or what the image's other paths earned",
     )
     group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
     group.add_argument("--valid_M", type=number(int, 1, 1000), default=1, help="the same for validation")
@@ -232,6 +239,8 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--clip_norm={config.clip_norm} and --clip_value={config.clip_value}: choose one of the two")
     if config.policy == "random" and config.locations == "mean":
         raise UserError("--policy=random has no mean locations; leave out --locations=mean")
+    if config.baseline == "leave_one_out" and config.rollouts_per_image == 1 and config.is_train:
+        raise UserError("--baseline=leave_one_out has no others to look at; give --rollouts_per_image=2 or more")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
     for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
@@ -242,6 +251,7 @@ def check(config: argparse.Namespace) -> None:
 
 # What makes another model, and so another run name, when it differs from its default: flag and its mark in the name.
 NAME_PARTS = {
+    "core": "",
     "hidden_size": "h",
     "glimpse_hidden": "g",
     "loc_hidden": "l",
@@ -288,7 +298,7 @@ FREE = frozenset(
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
-    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size std std_end "
+    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
     "pixel_mean pixel_std unit_pixels policy"
 ).split()
 # What the files of the older Paddle version do not say of themselves.

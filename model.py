@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 import fast
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, Scene
+from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Scene
 from utils import generator
 
 
@@ -54,6 +54,7 @@ class RecurrentAttention(nn.Layer):
             default leaves black at zero, which is also what the retina sees outside the image.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
         policy: "learned", or "random" or "center" to show what learning is worth.
+        core: "relu", the paper's for classification, or "lstm".
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class RecurrentAttention(nn.Layer):
         pixel_std=1.0,
         unit_pixels=None,
         policy="learned",
+        core="relu",
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -78,7 +80,7 @@ class RecurrentAttention(nn.Layer):
         self.fast = True  # False: every rollout is the plain one
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
         self.sensor.retina.unit_pixels = unit_pixels
-        self.rnn = CoreNetwork(h_g + h_l, hidden_size)
+        self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std)
         self.locator.policy = policy
         self.classifier = ActionNetwork(hidden_size, num_classes)
@@ -95,9 +97,9 @@ class RecurrentAttention(nn.Layer):
             values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)
             weight.set_value(values.astype("float32"))
 
-    def step(self, x, l_t_prev: paddle.Tensor, h_t_prev: paddle.Tensor) -> paddle.Tensor:
-        """Take one glimpse of x at l_t_prev (B, 2) and fold it into the state: h_t (B, D)."""
-        return self.rnn(self.sensor(x, l_t_prev), h_t_prev)
+    def step(self, x, l_t_prev: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
+        """Take one glimpse of x at l_t_prev (B, 2) and fold it into the core's state, whose first D numbers are h_t."""
+        return self.rnn(self.sensor(x, l_t_prev), state)
 
     def prepare(self, x: paddle.Tensor) -> Scene:
         """Images (B, C, H, W), uint8 (taken as x / 255) or float, normalised and made ready for many looks."""
@@ -125,19 +127,19 @@ class RecurrentAttention(nn.Layer):
         enter the loss as pure noise.
         """
         scene = x if isinstance(x, Scene) else self.prepare(x)
-        B = scene.shape[0]
-        h_t = paddle.zeros([B, self.rnn.hidden_size])  # (B, D)
-        l_t = noise.first  # (B, 2)
+        B, D, l_t = scene.shape[0], self.rnn.hidden_size, noise.first  # l_t: (B, 2)
+        state = paddle.zeros([B, self.rnn.state_size], l_t.dtype)
         locations, log_pis, baselines = [l_t], [], []
         for t in range(noise.choices.shape[1]):
-            h_t = self.step(scene, l_t, h_t)
+            state = self.step(scene, l_t, state)
+            h_t = state[:, :D]
             b_t = self.baseliner(h_t)  # (B, 1)
             log_pi, l_t = self.locator(h_t, noise.choices[:, t])  # (B,), (B, 2)
             locations.append(l_t)
             log_pis.append(log_pi)
             baselines.append(b_t.squeeze(1))
-        h_t = self.step(scene, l_t, h_t)
-        empty = paddle.zeros([B, 0])
+        h_t = self.step(scene, l_t, state)[:, :D]
+        empty = paddle.zeros([B, 0], l_t.dtype)
         return Rollout(
             paddle.stack(locations, axis=1),
             paddle.stack(log_pis, axis=1) if log_pis else empty,

@@ -202,13 +202,37 @@ class CoreNetwork(nn.Layer):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.state_size = input_size, hidden_size, hidden_size
         self.i2h = nn.Linear(input_size, hidden_size)
         self.h2h = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, g_t: paddle.Tensor, h_t_prev: paddle.Tensor) -> paddle.Tensor:
-        """From g_t (B, input_size) and the state before (B, D) to the state h_t (B, D)."""
-        return F.relu(self.i2h(g_t) + self.h2h(h_t_prev))
+    def forward(self, g_t: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
+        """From g_t (B, input_size) and the state before (B, D), which is h_{t-1}, to the state h_t (B, D)."""
+        return F.relu(self.i2h(g_t) + self.h2h(state))
+
+
+class LSTMCore(nn.Layer):
+    """The core network as an LSTM, which the paper uses for its dynamic environments (section 4.2).
+
+    i, f, o, u = i2h(g_t) + h2h(h_{t-1})
+    c_t = sigmoid(f + 1) * c_{t-1} + sigmoid(i) * tanh(u)
+    h_t = sigmoid(o) * tanh(c_t)
+
+    The 1 keeps the memory open at the start, when all biases are zero. The state is [h_t, c_t].
+    """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.input_size, self.hidden_size, self.state_size = input_size, hidden_size, 2 * hidden_size
+        self.i2h = nn.Linear(input_size, 4 * hidden_size)
+        self.h2h = nn.Linear(hidden_size, 4 * hidden_size)
+
+    def forward(self, g_t: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
+        """From g_t (B, input_size) and the state before (B, 2D) to the state (B, 2D); h_t is its first half."""
+        h_t, c_t = state.chunk(2, axis=1)  # (B, D) each, of the glimpse before
+        i, f, o, u = (self.i2h(g_t) + self.h2h(h_t)).chunk(4, axis=1)
+        c_t = F.sigmoid(f + 1) * c_t + F.sigmoid(i) * paddle.tanh(u)
+        return paddle.concat([F.sigmoid(o) * paddle.tanh(c_t), c_t], axis=1)
 
 
 class ActionNetwork(nn.Layer):

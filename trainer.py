@@ -29,13 +29,17 @@ class NotFinite(UserError):
     """The loss or a weight became NaN or infinite."""
 
 
-def hybrid_loss(rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float) -> tuple[paddle.Tensor, dict]:
+def hybrid_loss(
+    rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float, paths: int = 1
+) -> tuple[paddle.Tensor, dict]:
     """The paper's hybrid loss (section 3.2): three terms, each of which trains its own part of the model.
 
     Args:
         rollout: what the model did; log_probs (B, classes), log_pi and baselines (B, T-1).
         labels: (B,) int64.
         reinforce_weight: weight of the REINFORCE term.
+        paths: if above 1, each image has so many rows, one behind the other, and what the others of them earned is
+            the baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", "reward".
@@ -48,7 +52,12 @@ def hybrid_loss(rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float
         return action, {"action": action, "baseline": zero, "reinforce": zero, "reward": reward.mean()}
     returns = reward.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
-    advantage = returns - rollout.baselines.detach()  # (B, T-1)
+    if paths > 1:
+        rewards = reward.reshape([-1, paths])  # (images, paths)
+        others = (rewards.sum(axis=1, keepdim=True) - rewards) / (paths - 1)
+        advantage = returns - others.reshape([-1, 1])  # (B, 1)
+    else:
+        advantage = returns - rollout.baselines.detach()  # (B, T-1)
     reinforce = -(rollout.log_pi * advantage).sum(axis=1).mean()
     loss = action + baseline + reinforce_weight * reinforce
     return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "reward": reward.mean()}
@@ -118,6 +127,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         pixel_std=config.pixel_std,
         unit_pixels=config.unit_pixels,
         policy=config.policy,
+        core=config.core,
     )
 
 
@@ -191,6 +201,7 @@ class Trainer:
         if config.ema > 0:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
             self.averaged.set_state_dict(self.model.state_dict())
+            self.pairs = list(zip(self.averaged.parameters(), self.model.parameters()))  # finding them takes long
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
         self.sums, self.seconds = Mean(), 0.0  # of the epoch under way
@@ -232,14 +243,15 @@ class Trainer:
         noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
         self.model.locator.std = location_std(c, self.progress)
         rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
-        return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight)
+        paths = copies if c.baseline == "leave_one_out" else 1
+        return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight, paths)
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
         self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
         with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
             self.optimizer.step()
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)  # nothing to add the next gradient to
         self.moments_loaded = None
         if self.averaged is not None:
             self.update_average()
@@ -248,7 +260,7 @@ class Trainer:
     def update_average(self) -> None:
         """Exponential moving average of the weights; its memory grows with the training until it is `ema`."""
         decay = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
-        for mean, weight in zip(self.averaged.parameters(), self.model.parameters()):
+        for mean, weight in self.pairs:
             mean.scale_(decay).add_(weight * (1 - decay))  # three times faster than lerp_ on the CPU
 
     def batches(self):

@@ -31,10 +31,11 @@ def outcome(model, images, labels, noise, fast):
 
 
 @pytest.mark.parametrize("policy", ["learned", "random", "center"])
+@pytest.mark.parametrize("core", ["relu", "lstm"])
 @pytest.mark.parametrize("case", CASES)
-def test_fast_rollout_equals_the_plain_one(case, policy):
+def test_fast_rollout_equals_the_plain_one(case, core, policy):
     g, k, s, c, (height, width), h_g, h_l, hidden, classes, T, batch = CASES[case]
-    model = RecurrentAttention(g, k, s, c, h_g, h_l, 0.1, hidden, classes, policy=policy)
+    model = RecurrentAttention(g, k, s, c, h_g, h_l, 0.1, hidden, classes, policy=policy, core=core)
     model.initialize(7)
     rng = np.random.default_rng(3)
     images = paddle.to_tensor(rng.integers(0, 256, (batch, c, height, width), dtype=np.uint8))
