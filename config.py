@@ -323,13 +323,30 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
         strict: whether a flag that was given and says otherwise is an error; if not, it wins.
 
     Raises:
-        UserError: naming all that differ; nothing is changed then.
+        UserError: naming all that differ, or a value that no flag may have; nothing is changed then.
     """
-    known = [name for name in names if name in saved and hasattr(config, name)]
-    given = [name for name in known if name in config.explicit and getattr(config, name) != saved[name]]
+    known = _as_flags({name: saved[name] for name in names if name in saved and hasattr(config, name)}, path)
+    given = [name for name in known if name in config.explicit and getattr(config, name) != known[name]]
     if given and strict:
-        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {saved[name]})" for name in given)
+        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {known[name]})" for name in given)
         raise UserError(f"these settings do not fit {path}: {differences}; leave them out, or start a run of its own")
-    for name in known:
-        if name not in config.explicit:
-            setattr(config, name, saved[name])
+    taken = {name: value for name, value in known.items() if name not in config.explicit}
+    try:
+        check(argparse.Namespace(**{**vars(config), **taken}))
+    except UserError as error:
+        raise UserError(f"with the settings in {path}: {error}") from None
+    vars(config).update(taken)
+
+
+# Flags that may be None. The first is so where only --std is given.
+OPTIONAL = frozenset("std_end preset unit_pixels limit lr_decay_epochs weights".split())
+
+
+def _as_flags(saved: dict, path: str) -> dict:
+    """The settings of a file, after the same checks as flags have to pass: a file may say anything."""
+    try:
+        flags = [f"--{name}={value}" for name, value in saved.items() if value is not None or name not in OPTIONAL]
+        parsed = vars(build_parser().parse_args(flags))
+    except UserError as error:
+        raise UserError(f"the settings in {path} cannot be used: {' '.join(str(error).split())[:200]}") from None
+    return {name: parsed[name] if value is not None else None for name, value in saved.items()}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import adopt, build_parser, data_set, get_config, run_name, settings, str2bool
+from config import OPTIONAL, adopt, build_parser, data_set, get_config, run_name, settings, str2bool
 from presets import PRESETS
 from utils import UserError
 
@@ -355,3 +355,38 @@ def test_flag_that_is_given_its_default_gives_the_default():
         if value is not None:
             again = getattr(get_config([f"--{name}", str(value)]), name)
             assert again == value and type(again) is type(value)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"hidden_size": 10**9},
+        {"hidden_size": None},
+        {"hidden_size": "many\n" * 1000},
+        {"num_glimpses": 2.5},
+        {"std": float("inf")},
+        {"std": [0.1]},
+        {"policy": "smart"},
+        {"glimpse_scale": 4096, "num_patches": 8},
+    ],
+    ids=str,
+)
+def test_adopt_refuses_what_no_flag_may_be(saved):
+    config = get_config([])
+    before = dict(vars(config))
+    with pytest.raises(UserError) as caught:
+        adopt(config, {"std_end": 0.01, **saved}, "FILE", ["std_end", *saved])
+    assert "FILE" in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert vars(config) == before
+
+
+def test_adopt_keeps_every_value_that_a_run_can_save():
+    flags = ["--std=0.1", "--unit_pixels=13", "--init_lr=1e-17", "--nesterov=False", "--limit=7", "--preset=mnist7"]
+    saved = settings(get_config(flags))
+    config = get_config([])
+    adopt(config, saved, "FILE", list(saved))
+    assert settings(config) == saved and config.std_end is None
+
+
+def test_what_may_be_none():
+    assert OPTIONAL == {"std_end", *(n for n, v in vars(get_config([])).items() if v is None)}
