@@ -32,14 +32,13 @@ import contextlib
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 
 from config import get_config
-from utils import UserError, choose_device, num_threads, prepare_cpu
+from utils import UserError, choose_device, num_threads, prepare_cpu, processor
 
 CASES = {
     "mnist": [],
@@ -202,16 +201,6 @@ def measure(names: list[str], data_dir: str, quick: bool = False) -> dict:
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "cases": {case.name: case.result(gflops) for case in cases},
     }
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
 
 
 def table(figures: dict) -> str:

@@ -45,7 +45,7 @@ def read(path: str) -> object:
         DamagedFile: it is damaged, or a file of another kind.
         UserError: it is missing or cannot be read.
     """
-    data = _bytes_of(path)
+    data = file_bytes(path, start=b"\x80")
     signature = re.search(rb"sha256.{1,8}([0-9a-f]{64})", data[:300], re.DOTALL)
     if signature and _digest(data, signature.start(1)) != signature[1]:
         raise DamagedFile(f"{path} is damaged: its checksum does not fit its content")
@@ -57,16 +57,22 @@ def read(path: str) -> object:
     return content
 
 
-def _bytes_of(path):
+def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
+    """The content of a file; of one that does not begin with `start`, just enough to know what it is by.
+
+    Raises:
+        DamagedFile: it is no ordinary file, or has more than `most` bytes.
+        UserError: it is missing or cannot be read.
+    """
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise DamagedFile(f"{path} cannot be used: it is a folder")
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise DamagedFile(f"{path} cannot be used: it is no ordinary file of at most {MAX_BYTES:,} bytes")
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise DamagedFile(f"{path} cannot be used: it is no ordinary file of at most {most:,} bytes")
         with open(path, "rb") as file:
-            head = file.read(2)  # enough to know another program's file by, however large
-            return head + file.read(status.st_size) if head[:1] == b"\x80" else head
+            head = file.read(2)
+            return head + file.read(status.st_size) if head.startswith(start) else head
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -163,7 +169,12 @@ def write_latest(path: str, content: dict) -> None:
 
 def write_json(path: str, obj: object) -> None:
     """As `write`, but as indented JSON text with sorted keys."""
-    _replace(path, (json.dumps(obj, sort_keys=True, indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps(obj, sort_keys=True, indent=2) + "\n").encode())
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """As `write`, but just these bytes."""
+    _replace(path, data)
 
 
 def _pickled(content):

@@ -12,8 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import NamedTuple
+
+import numpy as np
 
 import checkpoint
+import published
 from config import ARCHITECTURE, DATA, FREE, KEPT, OLDER_VERSION, adopt, data_set, get_config, run_name, settings
 from utils import Interrupted, JsonLines, UserError, choose_device, make_folder, prepare_cpu
 
@@ -140,31 +144,84 @@ def load_named_weights(trainer, config) -> None:
     """Start a training from the weights in --weights."""
     from trainer import load_weights
 
-    weights = checkpoint.state_from(checkpoint.read(config.weights), config.weights)
+    weights, _, _ = read_weights(config.weights)
     for model in trainer.models():
         load_weights(model, weights)
     print(f"[*] Starting from the weights in {config.weights}")
 
 
+def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray], dict, int | str]:
+    """What is in a file of any kind that this project knows.
+
+    Args:
+        path: the file.
+        latest: whether it is the latest state of a run, beside which there is the one before.
+
+    Returns:
+        the weights by parameter name; the settings that they were trained with, as far as they are known; and the
+        epochs that they were trained for, or "unknown".
+
+    Raises:
+        UserError: it is missing, damaged, or holds no weights.
+    """
+    if path.endswith(".safetensors"):
+        weights, saved, facts = published.read(path)
+        return weights, saved, facts.get("epoch", "unknown")
+    content = checkpoint.read_latest(path) if latest else checkpoint.read(path)
+    weights = checkpoint.state_from(content, path)
+    saved = content.get("settings")
+    if not isinstance(saved, dict):
+        saved = OLDER_VERSION if "model_state" in content else {}
+    return weights, saved, content.get("epoch", "unknown")
+
+
+class Found(NamedTuple):
+    """Trained weights, and what belongs to them."""
+
+    config: argparse.Namespace  # the settings asked for, with the architecture and the data set of these weights
+    weights: dict[str, np.ndarray]  # by parameter name, see `trainer.load_weights`
+    epoch: int | str  # epochs that they were trained for, or "unknown"
+    path: str
+
+
+def find_weights(config) -> Found:
+    """The weights that the settings mean: --weights, or else the run's own checkpoint, or else the published ones.
+
+    Own is the best checkpoint, or with --best=False the latest. Published ones serve, with a line that says so, where
+    nothing was trained under the name of the run.
+
+    Raises:
+        UserError: there are none, they cannot be used, or a flag that was given says otherwise than their settings.
+    """
+    config = argparse.Namespace(**vars(config))
+    files = RunFiles(config)
+    path, stands_in = config.weights, False
+    if not path and not any(map(os.path.lexists, (files.best, files.latest, files.previous))):
+        path = published.find(config)
+        stands_in = path is not None
+    if stands_in:
+        print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
+    elif not path:
+        path = files.best if config.best else files.latest
+        if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
+            path = files.previous
+        if not os.path.lexists(path):
+            raise UserError(
+                f"there is nothing to test: {path} does not exist; train first, or name a file with --weights; "
+                f"{published.offer()}"
+            )
+    weights, saved, epoch = read_weights(path, latest=path == files.latest)
+    adopt(config, saved, path, ARCHITECTURE, strict=saved is not OLDER_VERSION)
+    adopt(config, saved, path, DATA, strict=stands_in)  # who names a file may try it on other data
+    return Found(config, weights, epoch, path)
+
+
 def test(config) -> None:
-    """Print how the best checkpoint (or the latest, or --weights) does on the test images."""
+    """Print how the weights that the settings mean do on the test images."""
     from data_loader import get_test
     from trainer import build_model, evaluate, load_weights
 
-    files = RunFiles(config)
-    path = config.weights or (files.best if config.best else files.latest)
-    if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
-        path = files.previous
-    if not config.weights and not os.path.lexists(path):
-        raise UserError(f"there is nothing to test: {path} does not exist; train first, or name a file with --weights")
-    content = checkpoint.read_latest(path) if path == files.latest else checkpoint.read(path)
-    weights = checkpoint.state_from(content, path)
-    epoch = content.get("epoch", "unknown") if isinstance(content, dict) else "unknown"
-    if isinstance(content, dict) and isinstance(content.get("settings"), dict):
-        adopt(config, content["settings"], path, ARCHITECTURE)
-        adopt(config, content["settings"], path, DATA, strict=False)
-    elif isinstance(content, dict) and "model_state" in content:
-        adopt(config, OLDER_VERSION, path, list(OLDER_VERSION), strict=False)
+    config, weights, epoch, path = find_weights(config)
     split = get_test(config)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import platform
 import signal
 import sys
 import threading
@@ -167,6 +168,16 @@ def cpu_flags() -> set[str]:
         return set()
     fields = {key.strip(): value.split() for key, value in lines.items()}
     return set() if fields.get("vendor_id") == ["GenuineIntel"] else set(fields.get("flags", []))
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
 
 
 def available_cores() -> int:

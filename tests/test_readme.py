@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import config
+import published
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,8 +66,9 @@ def test_flags_stand_in_the_order_and_groups_of_the_parser():
 
 def test_no_flag_is_named_that_does_not_exist():
     named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
-    benchmark = re.findall(r'"(--\w+)"', (ROOT / "benchmark.py").read_text(encoding="utf-8"))
-    assert named <= {"--flag", *flags(), *benchmark}  # --flag=VALUE stands for any
+    for file in ("benchmark.py", "published.py"):
+        named -= set(re.findall(r'"(--\w+)"', (ROOT / file).read_text(encoding="utf-8")))
+    assert named <= {"--flag", *flags()}  # --flag=VALUE stands for any
 
 
 def test_every_command_is_understood():
@@ -75,6 +77,9 @@ def test_every_command_is_understood():
     for command in commands:
         arguments = shlex.split(command.split("&&")[-1], comments=True)
         config.get_config(arguments[2:])
+    for block in blocks(README):
+        for arguments in re.findall(r"python published\.py(.*)", block):
+            published.get_arguments(shlex.split(arguments, comments=True))
     for arguments in re.findall(r"get_config\((\[.*?\])\)", README):
         config.get_config(ast.literal_eval(arguments))
 

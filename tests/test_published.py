@@ -1,0 +1,513 @@
+"""Published weights: made from a training, found where nothing was trained, and never trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from helpers import ROOT, run_as_main, same
+from test_readme import section
+
+import checkpoint
+import main
+import published
+from checkpoint import DamagedFile
+from config import CANVASES, get_config, run_name
+from data_loader import get_test, get_train_valid
+from presets import PRESETS
+from trainer import build_model, evaluate, load_weights
+from utils import UserError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
+
+RUNS = {name: run_name(get_config([f"--preset={name}"])) for name in ("mnist", "cluttered60")}
+TEST_LINES = r"\[\*\] (\w+) test, M=(\d+), sampled locations, epoch (\d+), (\S+)\n" + (
+    r"\[\*\] Test Acc: (\d+)/(\d+) \((\d+\.\d\d)% - Error: (\d+\.\d\d)%\)\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(tiny_mnist, request):
+    """The small data set stands in MNIST's place, but where a test wants the real one."""
+    if "real_mnist" in request.fixturenames:
+        yield
+    else:
+        with tiny_mnist.registered():
+            yield
+
+
+def flags(root, tiny_mnist, *more):
+    """Flags that keep all files of a run under one folder."""
+    folders = [f"--{name}_dir={root / name}" for name in ("ckpt", "logs", "plots")]
+    return [f"--data_dir={tiny_mnist.folder}", *folders, "--use_gpu=False", *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_mnist):
+    """Two short trainings, and what was published of them: both folders."""
+    root = tmp_path_factory.mktemp("trained")
+    with tiny_mnist.registered(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published, "FOLDER", str(root / "published"))
+        for name, run in RUNS.items():
+            short = ["--limit=160", "--epochs=2", "--plot_freq=0", "--batch_size=32", "--init_lr=0.01", "--ema=0.9"]
+            main.main(get_config(flags(root, tiny_mnist, f"--preset={name}", *short)))
+            best = str(root / "ckpt" / f"{run}_model_best.pdparams")
+            published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}"]))
+    return root
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch):
+    """A copy of what was published, in the place where it is looked for."""
+    copy = tmp_path / "published"
+    shutil.copytree(trained / "published", copy)
+    monkeypatch.setattr(published, "FOLDER", str(copy))
+    return copy
+
+
+@pytest.fixture
+def run(tmp_path, tiny_mnist):
+    """Runs main.py's `main` with all folders in a place where nothing was trained."""
+    return lambda *more: main.main(get_config(flags(tmp_path / "place", tiny_mnist, *more)))
+
+
+def refusal(function, *arguments):
+    """The one line that is said."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    message = str(caught.value)
+    assert message and "\n" not in message and len(message) < 800
+    return message
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---- every published pair, today's and the small ones
+
+
+def check_pair(folder, name):
+    """What has to be true of every published model; returns its description."""
+    weights, facts = folder / f"{name}.safetensors", json.loads((folder / f"{name}.json").read_text())
+    assert facts.keys() == published.FACTS.keys()
+    assert facts["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert weights.stat().st_size < 3_000_000
+    assert not set(published.MACHINE) & set(facts["settings"])
+    config = published.trained_as(facts["settings"], name)
+    assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
+    assert facts["seed"] == config.random_seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
+    for errors in (facts["valid_error"], facts["test_error"]):
+        assert errors.keys() == {"M=1", "M=10"} and all(0 <= error <= 100 for error in errors.values())
+    load_weights(build_model(config, facts["image_shape"], facts["num_classes"]), published.load(name).weights)
+    return facts
+
+
+@pytest.mark.parametrize("name", published.names())
+def test_what_is_in_the_repository(name):
+    facts = check_pair(Path(published.FOLDER), name)
+    assert facts["settings"]["limit"] is None
+    rows = [line for line in section("Results").splitlines() if re.search(rf"--preset={name}[` ]", line)]
+    errors = [f"{error:.2f}" for error in facts["test_error"].values()]
+    assert any(all(error in row for error in errors) for row in rows), f"no result of --preset={name} has {errors}"
+
+
+def test_no_other_file_is_in_the_repository():
+    folder = Path(published.FOLDER)
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    assert found == {f"{name}.{ending}" for name in published.names() for ending in ("json", "safetensors")}
+
+
+def test_git_tracks_the_folder_and_no_other_checkpoint():
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    assert lines.index("/ckpt/*") < lines.index("!/ckpt/published/")
+
+
+@pytest.mark.parametrize("name", published.names())
+def test_real_error_is_the_published_one(real_mnist, name, tmp_path, capsys):
+    """One rollout, since ten take ten times as long."""
+    folder = real_mnist().data_dir
+    arguments = [f"--preset={name}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
+    settings = published.load(name).settings
+    source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
+    if source != "mnist" and not Path(folder, source).is_dir():
+        pytest.skip(f"{source} is not there")
+    main.main(get_config(arguments))
+    error = float(re.search(TEST_LINES, capsys.readouterr().out)[8])
+    assert error == pytest.approx(published.load(name).facts["test_error"]["M=1"], abs=0.0501)
+
+
+# ---- publishing
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_published_pair(folder, trained, name, tiny_mnist):
+    facts = check_pair(folder, name)
+    best = checkpoint.read(str(trained / "ckpt" / f"{RUNS[name]}_model_best.pdparams"))
+    assert same(published.load(name).weights, best["ema"]) and not same(best["ema"], best["model"])
+    assert str(trained) not in (folder / f"{name}.json").read_text()
+    log = [json.loads(line) for line in (trained / "logs" / f"{RUNS[name]}.jsonl").read_text().splitlines()]
+    assert facts["epoch"] == best["epoch"] and facts["epochs"] == 2
+    assert facts["seconds"] == pytest.approx(sum(record["seconds"] for record in log), abs=0.1)
+    assert (facts["settings"]["init_lr"], facts["settings"]["limit"]) == (0.01, 160)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_published_errors_are_those_of_all_images(folder, name, tiny_mnist):
+    facts = published.load(name).facts
+    config = get_config([f"--preset={name}", f"--data_dir={tiny_mnist.folder}"])
+    model = build_model(config, facts["image_shape"], 10)
+    load_weights(model, published.load(name).weights)
+    for key, split, count in (
+        ("valid_error", get_train_valid(config)[1], 60),
+        ("test_error", get_test(config), 100),
+    ):
+        for M in (1, 10):
+            found = evaluate(model, split, config.num_glimpses, M, "sampled", 1)
+            assert found.count == count and facts[key][f"M={M}"] == round(100 - found.accuracy, 4)
+
+
+def publish(trained, tiny_mnist, run, name, *more):
+    best = str(trained / "ckpt" / f"{RUNS[run]}_model_best.pdparams")
+    published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}", *more]))
+
+
+def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
+    (folder / "mnist.safetensors").write_bytes(b"precious")
+    before = content(folder)
+    assert "--force" in refusal(publish, trained, tiny_mnist, "mnist", "mnist")
+    (folder / "mnist.safetensors").rename(folder / "elsewhere")
+    assert "--force" in refusal(publish, trained, tiny_mnist, "mnist", "mnist"), "a half of it counts, too"
+    (folder / "elsewhere").rename(folder / "mnist.safetensors")
+    assert content(folder) == before
+    publish(trained, tiny_mnist, "mnist", "mnist", "--force", "--hardware=an abacus")
+    assert check_pair(folder, "mnist")["hardware"] == "an abacus"
+
+
+def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):
+    before, data = content(folder), str(tiny_mnist.folder)  # ./data would not be the registered one
+    message = refusal(publish, trained, tiny_mnist, "mnist", "translated")
+    assert RUNS["mnist"] in message and "ram_8_12x12_2_k3_translated_mnist_60" in message
+    latest = trained / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"
+    assert "no best checkpoint" in refusal(published.publish, str(latest), "mnist7", data)
+    assert "cannot read" in refusal(published.publish, str(tmp_path / "x_model_best.pdparams"), "mnist7", data)
+    best = tmp_path / "x_model_best.pdparams"
+    shutil.copy(trained / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams", best)
+    shutil.copy(trained / "ckpt" / f"{RUNS['cluttered60']}_ckpt.pdparams", tmp_path / "x_ckpt.pdparams")
+    assert "is not the training of" in refusal(published.publish, str(best), "mnist7", data)
+    bare = checkpoint.read(str(best))["model"]
+    paddle.save({"epoch": 1, "model_state": {name: paddle.to_tensor(value) for name, value in bare.items()}}, str(best))
+    assert "another program" in refusal(published.publish, str(best), "mnist7", data)
+    assert content(folder) == before
+
+
+def test_large_models_are_not_published(folder, trained, tiny_mnist, monkeypatch):
+    monkeypatch.setattr(published, "LARGEST", 10**5)
+    before = content(folder)
+    assert "at most 100,000" in refusal(publish, trained, tiny_mnist, "mnist", "mnist", "--force")
+    assert content(folder) == before
+
+
+def test_the_command_lists_what_there_is(folder, capsys):
+    published.main(published.get_arguments([]))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["mnist", "cluttered60"]
+    assert str(published.load("mnist").facts["test_error"]["M=10"]) in lines[0]
+
+
+@posix
+@pytest.mark.parametrize("arguments", [["--nam=x"], ["--name=mnist"], ["x.pdparams"], ["x", "--name=mnist"]])
+def test_errors_of_the_command_are_one_line(arguments):
+    done = subprocess.run([sys.executable, "-B", ROOT / "published.py", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and re.fullmatch(r"published\.py: [^\n]+\n", done.stderr), done.stderr
+
+
+# ---- finding
+
+
+@pytest.mark.parametrize(
+    "name, asked", [("mnist", []), ("mnist", ["--preset=mnist"]), ("cluttered60", ["--preset=cluttered60"])]
+)
+def test_published_weights_serve_where_nothing_was_trained(folder, run, capsys, tmp_path, name, asked):
+    for M in (10, 1):
+        run("--is_train=False", f"--M={M}", *asked)
+        said, lines = capsys.readouterr().out.split("\n", 1)
+        assert said.startswith(f"[*] Nothing was trained as {RUNS[name]} in ") and "published" in said
+        found = re.fullmatch(TEST_LINES, lines)
+        facts = published.load(name).facts
+        assert found.group(2, 3, 4) == (str(M), str(facts["epoch"]), str(folder / f"{name}.safetensors"))
+        assert found[1] == {"mnist": "mnist", "cluttered60": "cluttered_mnist_60x4"}[name]
+        assert found[8] == f"{facts['test_error'][f'M={M}']:.2f}"
+    assert not (tmp_path / "place").exists(), "a test writes nothing"
+
+
+def test_they_are_found_by_the_name_of_the_run(folder, run, capsys):
+    asked = ["--patch_size=12", "--num_patches=3", "--glimpse_scale=2", "--num_glimpses=8"]
+    run("--is_train=False", "--M=1", "--dataset=cluttered_mnist", *asked)
+    assert "cluttered60.safetensors" in capsys.readouterr().out
+
+
+def test_other_runs_of_that_name_do_not_count(folder, run):
+    """A preset with the run name of another one must not be taken for it."""
+    assert run_name(get_config(["--preset=paper-mnist"])) == RUNS["mnist"]
+    message = refusal(run, "--is_train=False", "--preset=paper-mnist")
+    assert "nothing to test" in message and message.endswith("for --preset=mnist, --preset=cluttered60")
+
+
+def test_own_checkpoint_comes_first_and_training_leaves_the_published_alone(folder, run, capsys, tmp_path):
+    before = content(folder)
+    run("--limit=64", "--epochs=1", "--random_seed=5")
+    run("--resume", "--epochs=2")
+    run("--limit=64", "--epochs=1")  # moves the earlier run aside
+    capsys.readouterr()
+    best = tmp_path / "place" / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams"
+    for asked in ([], ["--preset=mnist"]):
+        run("--is_train=False", "--M=1", *asked)
+        assert re.fullmatch(TEST_LINES, capsys.readouterr().out)[4] == str(best)
+    best.unlink()
+    assert str(best) in refusal(run, "--is_train=False"), "a lost checkpoint is not replaced by another model"
+    assert content(folder) == before
+
+
+def test_nothing_to_test_names_what_there_is(folder, run):
+    message = refusal(run, "--is_train=False", "--preset=fashion")
+    assert "nothing to test" in message and message.endswith("for --preset=mnist, --preset=cluttered60")
+    shutil.rmtree(folder)
+    assert "no weights are published here" in refusal(run, "--is_train=False")
+
+
+@pytest.mark.parametrize(
+    "asked, expected",
+    [
+        (["--preset=cluttered60", "--num_glimpses=4"], "--num_glimpses=4 (there: 8)"),
+        (["--preset=cluttered60", "--num_clutter=6", "--hidden_size=256"], "--num_clutter=6 (there: 4)"),
+        (["--preset=mnist", "--dataset=fashion_mnist"], "--dataset=fashion_mnist (there: mnist)"),
+        (["--std=0.3"], "--std=0.3 (there: 0.15)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags_that_do_not_fit_are_named(folder, run, asked, expected):
+    message = refusal(run, "--is_train=False", *asked)
+    assert expected in message and ".safetensors" in message and "hidden_size" not in message
+
+
+def test_weights_flag_takes_such_a_file_too(folder, run, capsys, tmp_path):
+    path = folder / "cluttered60.safetensors"
+    run("--is_train=False", "--M=1", f"--weights={path}")
+    found = re.fullmatch(TEST_LINES, capsys.readouterr().out)
+    assert found[1] == "cluttered_mnist_60x4" and found[4] == str(path)
+    assert found[8] == f"{published.load('cluttered60').facts['test_error']['M=1']:.2f}"
+    run("--is_train=False", "--M=1", f"--weights={path}", "--num_clutter=6")
+    assert capsys.readouterr().out.startswith("[*] cluttered_mnist_60x6 test"), "other data may be tried on purpose"
+    bare = shutil.copy(folder / "mnist.safetensors", tmp_path)
+    run("--is_train=False", "--M=1", f"--weights={bare}", "--std=0.05")  # bare: nothing is known but the weights
+    found = re.fullmatch(TEST_LINES.replace(r"epoch (\d+)", "epoch (unknown)"), capsys.readouterr().out)
+    assert found[8] == f"{published.load('mnist').facts['test_error']['M=1']:.2f}"
+
+
+def test_training_starts_from_such_a_file(folder, run, tmp_path):
+    path = folder / "mnist.safetensors"
+    run("--limit=64", "--epochs=1", f"--weights={path}", "--optimizer=sgd", "--init_lr=1e-30")
+    state = checkpoint.read(str(tmp_path / "place" / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"))
+    for name, value in published.load("mnist").weights.items():
+        assert np.allclose(state["model"][name], value, rtol=0, atol=1e-12)
+
+
+@posix
+def test_fresh_clone(trained, tmp_path, tiny_mnist):
+    """From the checkout's own folder the line is the same on every machine; from elsewhere the files are found too."""
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    shutil.copytree(trained / "published", checkout / "ckpt" / "published")
+    elsewhere.mkdir()
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, checkout)
+    env = {**os.environ, "RAM_CHECKOUT": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    expected = json.loads((trained / "published" / "mnist.json").read_text())
+    file = "ckpt/published/mnist.safetensors"
+    for place, shown in ((checkout, ""), (elsewhere, f"{checkout}/")):
+        helper = [sys.executable, str(Path(__file__).with_name("helpers.py")), str(tiny_mnist.folder)]
+        asked = ["--is_train=False", "--M=1", "--use_gpu=False", f"--data_dir={tiny_mnist.folder}"]
+        done = subprocess.run([*helper, *asked], env=env, cwd=place, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[:2] == [
+            f"[*] Nothing was trained as {RUNS['mnist']} in ./ckpt: taking the published weights",
+            f"[*] mnist test, M=1, sampled locations, epoch {expected['epoch']}, {shown}{file}",
+        ]
+
+
+# ---- files that lie
+
+
+def packed(header, data=b""):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def tensor(shape, start, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+LIES = {
+    "empty": b"",
+    "three bytes": b"abc",
+    "another program's": b"PK\x03\x04" * 100,
+    "header larger than the file": struct.pack("<Q", 5000) + b"{}",
+    "header of 2**63 bytes": struct.pack("<Q", 2**63) + b"{}",
+    "no JSON": packed(b"{nonsense}"),
+    "no UTF-8": packed(b'{"\xff": 1}'),
+    "nested deeply": packed(b'{"a":' + b"[" * 60_000),
+    "a list": packed([]),
+    "nothing in it": packed({}),
+    "offsets beyond the end": packed({"a": tensor([2], 0, 8)}, bytes(4)),
+    "offsets backwards": packed({"a": tensor([2], 8, 0)}, bytes(8)),
+    "offsets with a hole": packed({"a": tensor([1], 4, 8)}, bytes(8)),
+    "tensors that overlap": packed({"a": tensor([1], 0, 4), "b": tensor([1], 0, 4)}, bytes(4)),
+    "bytes of nobody": packed({"a": tensor([1], 0, 4)}, bytes(8)),
+    "shape that does not fit": packed({"a": tensor([3], 0, 8)}, bytes(8)),
+    "shape that overflows": packed({"a": tensor([2**32, 2**32], 0, 0)}),
+    "shape too large for NumPy": packed({"a": tensor([0, 2**62], 0, 0)}),
+    "shape of 100 axes": packed({"a": tensor([1] * 100, 0, 4)}, bytes(4)),
+    "negative shape": packed({"a": tensor([-1], 0, 4)}, bytes(4)),
+    "float64": packed({"a": tensor([1], 0, 8, "F64")}, bytes(8)),
+    "bfloat16": packed({"a": tensor([1], 0, 2, "BF16")}, bytes(2)),
+    "unknown dtype": packed({"a": tensor([1], 0, 4, "F99")}, bytes(4)),
+    "name of two lines": packed({"a\nb": tensor([1], 0, 4)}, bytes(4)),
+    "error of two lines": packed({"a\nb": tensor([1], 4, 8)}, bytes(8)),
+    "long name": packed({"a" * 5000: tensor([1], 4, 8)}, bytes(8)),
+    "another model's": packed({"a": tensor([1], 0, 4)}, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_file_that_lies_is_refused_in_one_line(folder, run, lie, tmp_path):
+    path = tmp_path / "lie.safetensors"
+    path.write_bytes(LIES[lie])
+    message = refusal(run, "--is_train=False", f"--weights={path}")
+    assert str(path) in message or lie == "another model's"
+    (folder / "mnist.safetensors").write_bytes(LIES[lie])  # beside its JSON, which knows what it has to be
+    assert "SHA-256" in refusal(run, "--is_train=False")
+    facts = json.loads((folder / "mnist.json").read_text())
+    facts["sha256"] = hashlib.sha256(LIES[lie]).hexdigest()
+    (folder / "mnist.json").write_text(json.dumps(facts))
+    refusal(run, "--is_train=False")
+
+
+def test_large_header_is_not_even_parsed(tmp_path):
+    """Two million tensors without content: parsing that takes seconds and gigabytes."""
+    entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(packed(b"{" + b",".join(entry % i for i in range(400_000)) + b"}"))
+    began = time.monotonic()
+    assert "header of at most" in refusal(published.read, str(path))
+    assert time.monotonic() - began < 1
+
+
+def test_large_files_and_what_is_no_file_are_not_read(folder, tmp_path):
+    path = tmp_path / "large.safetensors"
+    with open(path, "wb") as file:
+        file.truncate(published.MAX_BYTES + 1)
+    assert "ordinary file" in refusal(published.read, str(path))
+    assert "is a folder" in refusal(published.read, str(tmp_path))
+    assert "cannot read" in refusal(published.read, str(tmp_path / "absent.safetensors"))
+    with open(folder / "mnist.json", "ab") as file:
+        file.truncate(published.MAX_FACTS + 1)
+    assert "ordinary file" in refusal(published.load, "mnist")
+
+
+def test_flipped_bit_is_seen(folder, run):
+    path = folder / "mnist.safetensors"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedFile, match="SHA-256"):
+        run("--is_train=False")
+
+
+def changed(**changes):
+    """Something that changes a description."""
+    return lambda facts: {**facts, **changes}
+
+
+def set_to(**changes):
+    """Something that changes the settings in a description."""
+    return lambda facts: {**facts, "settings": {**facts["settings"], **changes}}
+
+
+FOREIGN = {
+    "a list": lambda facts: [facts],
+    "a number": lambda facts: 7,
+    "another program's": lambda facts: {"name": "package", "version": "1.0"},
+    "settings of a wrong kind": changed(settings=[]),
+    "no SHA-256": changed(sha256=None),
+    "another's SHA-256": changed(sha256="0" * 64),
+    "hidden_size=-1": set_to(hidden_size=-1),
+    "hidden_size=10**9": set_to(hidden_size=10**9),
+    "hidden_size=None": set_to(hidden_size=None),
+    "hidden_size of text": set_to(hidden_size="many\nlines" * 1000),
+    "num_glimpses=10**9": set_to(num_glimpses=10**9),
+    "num_glimpses=2.5": set_to(num_glimpses=2.5),
+    "std=NaN": set_to(std=float("nan")),
+    "a wide patch": set_to(glimpse_scale=4096, num_patches=8),
+    "std of a list": set_to(std=[0.1]),
+    "pixel_std=0": set_to(pixel_std=0),
+    "policy of nobody": set_to(policy="smart"),
+    "dataset elsewhere": set_to(dataset="../../etc"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_description_that_is_foreign_is_refused_in_one_line(folder, run, what):
+    path = folder / "mnist.json"
+    path.write_text(json.dumps(FOREIGN[what](json.loads(path.read_text()))))
+    for asked in ([], ["--preset=mnist"], [f"--weights={folder / 'mnist.safetensors'}"]):
+        assert "mnist" in refusal(run, "--is_train=False", *asked)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 60_000, "\ufeff{}", "{}", "9" * 5000, "\0"], ids=range(7))
+def test_description_that_is_damaged_is_refused_in_one_line(folder, run, text):
+    (folder / "mnist.json").write_text(text, encoding="utf-8")
+    assert "mnist.json" in refusal(run, "--is_train=False")
+
+
+def test_other_model_in_the_settings_does_not_fit_the_weights(folder, run):
+    path = folder / "mnist.json"
+    path.write_text(json.dumps(set_to(hidden_size=128)(json.loads(path.read_text()))))
+    assert "[256, 128]" in refusal(run, "--is_train=False", "--preset=mnist")
+
+
+def test_missing_description_is_an_error(folder, run):
+    (folder / "mnist.json").unlink()
+    for asked in ([], ["--preset=mnist"]):
+        assert "mnist.json" in refusal(run, "--is_train=False", *asked)
+    assert "mnist.json" in refusal(published.load, "mnist")
+    assert "--preset=mnist" in refusal(published.load, "fashion")
+
+
+def test_missing_library_is_told(folder, run, monkeypatch):
+    for name in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "pip install -r requirements.txt" in refusal(run, "--is_train=False")
+
+
+def test_status_is_2(folder, tmp_path, tiny_mnist, capsys):
+    (folder / "mnist.safetensors").write_bytes(b"")
+    with pytest.raises(SystemExit) as ended:
+        run_as_main(flags(tmp_path, tiny_mnist, "--is_train=False"))
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and re.fullmatch(r"main\.py: [^\n]+\n", err), err
+
+
+def test_names_follow_the_presets(folder):
+    assert published.names() == [name for name in PRESETS if (folder / f"{name}.json").exists()]
+    assert np.isfinite(published.load("mnist").weights["rnn.h2h.weight"]).all()
