@@ -15,6 +15,13 @@ from utils import UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist")
 CANVASES = ("translated_mnist", "cluttered_mnist")
+MODELS = ("ram", "fc64", "fc256", "conv")
+# Flags about looking, which a baseline does not do: given, they are errors; in a preset, they are meant for RAM alone.
+# How many rollouts are averaged is not among them, since a baseline's are all the same.
+LOOKING = (
+    "patch_size glimpse_scale num_patches unit_pixels loc_hidden glimpse_hidden num_glimpses hidden_size core "
+    "std std_end reinforce_weight policy rollouts_per_image baseline locations"
+).split()
 
 
 def str2bool(text: str) -> bool:
@@ -76,6 +83,10 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("Experiment")
     group.add_argument(
         "--preset", choices=[*PRESETS, "help"], default=None, help="defaults of a named experiment; help lists them"
+    )
+    group.add_argument("--model", choices=MODELS, default="ram", help="RAM, or a baseline of the paper's")
+    group.add_argument(
+        "--num_runs", type=number(int, 1, 1000), default=1, help="trainings, with seeds random_seed, random_seed+1, ..."
     )
     switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
 
@@ -217,7 +228,9 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
         print(listing())
         raise SystemExit(0)
     if preset:
-        parser.set_defaults(**PRESETS[preset].flags)
+        looks = getattr(given, "model", "ram") == "ram"
+        flags = PRESETS[preset].flags.items()
+        parser.set_defaults(**{name: value for name, value in flags if looks or name not in LOOKING})
     config = parser.parse_args(argv)
     config.explicit = frozenset(vars(given))
     if "std" in config.explicit and "std_end" not in config.explicit:
@@ -241,6 +254,13 @@ def check(config: argparse.Namespace) -> None:
         raise UserError("--policy=random has no mean locations; leave out --locations=mean")
     if config.baseline == "leave_one_out" and config.rollouts_per_image == 1 and config.is_train:
         raise UserError("--baseline=leave_one_out has no others to look at; give --rollouts_per_image=2 or more")
+    looking = [f"--{name}" for name in LOOKING if name in config.explicit]
+    if config.model != "ram" and looking:
+        raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
+    if config.num_runs > 1 and config.weights:
+        raise UserError(f"--weights={config.weights} is one model, and --num_runs={config.num_runs} asks for several")
+    if config.random_seed + config.num_runs > 2**31:
+        raise UserError(f"--random_seed={config.random_seed} + --num_runs={config.num_runs} is above 2147483648")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
     for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
@@ -274,13 +294,15 @@ def data_set(config: argparse.Namespace) -> str:
     return name
 
 
-def run_name(config: argparse.Namespace) -> str:
-    """The name that all files of a run begin with: no two experiments share one, and the default is the seed's."""
+def experiment_name(config: argparse.Namespace) -> str:
+    """The name of a model on a data set: no two share one, and the default is the older Paddle version's."""
     c = config
     name = f"ram_{c.num_glimpses}_{c.patch_size}x{c.patch_size}_{c.glimpse_scale}"
     if c.num_patches > 1:
         name += f"_k{c.num_patches}"
-    if c.dataset != "mnist":
+    if c.model != "ram":
+        name = f"{c.model}_{data_set(c)}"
+    elif c.dataset != "mnist":
         name += f"_{data_set(c)}"
     defaults = build_parser()
     for flag, mark in NAME_PARTS.items():
@@ -289,16 +311,21 @@ def run_name(config: argparse.Namespace) -> str:
     return name
 
 
+def run_name(config: argparse.Namespace) -> str:
+    """The name that all files of a run begin with; where there are several runs, it tells their seeds."""
+    return experiment_name(config) + (f"_seed{config.random_seed}" if config.num_runs > 1 else "")
+
+
 # Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
 FREE = frozenset(
     "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_tensorboard is_train "
-    "best resume weights data_dir ckpt_dir logs_dir plots_dir".split()
+    "best resume weights num_runs data_dir ckpt_dir logs_dir plots_dir".split()
 )
 # Those of them that a resumed run keeps unless they are given anew.
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
-    "patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
+    "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
     "pixel_mean pixel_std unit_pixels policy"
 ).split()
 # What the files of the older Paddle version do not say of themselves.

@@ -18,7 +18,20 @@ import numpy as np
 
 import checkpoint
 import published
-from config import ARCHITECTURE, DATA, FREE, KEPT, OLDER_VERSION, adopt, data_set, get_config, run_name, settings
+import runs
+from config import (
+    ARCHITECTURE,
+    DATA,
+    FREE,
+    KEPT,
+    OLDER_VERSION,
+    adopt,
+    data_set,
+    experiment_name,
+    get_config,
+    run_name,
+    settings,
+)
 from utils import Interrupted, JsonLines, UserError, choose_device, make_folder, prepare_cpu
 
 
@@ -37,6 +50,10 @@ class RunFiles:
         self.scalars = os.path.join(config.logs_dir, self.name)
         self.plots = os.path.join(config.plots_dir, self.name)
 
+    def started(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return os.path.lexists(self.latest) or os.path.lexists(self.previous)
+
     def of_a_run(self) -> list[str]:
         """What a training writes and a fresh start moves aside."""
         return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
@@ -52,14 +69,50 @@ def main(config) -> None:
     config = argparse.Namespace(**vars(config))  # the caller's stays as it is
     prepare_cpu()
     choose_device(config.use_gpu)
-    if config.is_train:
+    if config.num_runs > 1:
+        several(config)
+    elif config.is_train:
         train(config)
     else:
         test(config)
 
 
-def train(config) -> None:
-    """Train from the start, from --weights, or with --resume from where the last run of this name stopped."""
+def several(config) -> None:
+    """Train and test --num_runs runs, one after the other, or with --is_train=False test them; see runs.py.
+
+    With --resume, runs that are finished are only tested again, which gives what it gave before; one that was stopped
+    goes on, and those that had not begun do, with the settings of those that had.
+    """
+    if not config.is_train:
+        print(runs.error_line([test(one).error for one in runs.each(config)]))
+        return
+    name = experiment_name(config)
+    path = os.path.join(config.logs_dir, name + "_results.json")
+    with checkpoint.RunLock(os.path.join(config.ckpt_dir, name + "_runs.lock")):
+        if config.resume:
+            first = next((one for one in runs.each(config) if RunFiles(one).started()), runs.each(config)[0])
+            read_state(first, RunFiles(first))
+            # From here on these settings count as given: a run that was trained otherwise is an error.
+            given = first.explicit | set(settings(first)) - FREE
+            config = argparse.Namespace(**{**vars(first), "random_seed": config.random_seed, "explicit": given})
+        else:
+            of_all = [file for one in runs.each(config) for file in RunFiles(one).of_a_run()]
+            move_aside([*of_all, path], name, config)
+        done = []
+        for one in runs.each(config):
+            print(f"\n[*] Run {len(done) + 1} of {config.num_runs}: {run_name(one)}")
+            one.resume = RunFiles(one).started()
+            done.append(runs.Run(one.random_seed, run_name(one), train(one), test(one)))
+            checkpoint.write_json(path, runs.results(config, done))
+    print(runs.error_line([run.test.error for run in done]))
+
+
+def train(config) -> list[dict]:
+    """Train from the start, from --weights, or with --resume from where the last run of this name stopped.
+
+    Returns:
+        The record of every epoch.
+    """
     files = RunFiles(config)
     for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)
@@ -77,24 +130,30 @@ def train(config) -> None:
                     f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "
                     f"{trainer.best_valid_acc:.3f} %; a larger {' and '.join(remedies)} goes on"
                 )
-                return
+                return trainer.history
             print(f"[*] Resuming {files.name} at step {trainer.step} of epoch {trainer.epoch + 1}")
         else:
             if config.weights:
                 load_named_weights(trainer, config)
-            moved = checkpoint.set_aside(files.of_a_run(), files.name, config.ckpt_dir)
-            if moved:
-                print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+            move_aside(files.of_a_run(), files.name, config)
         checkpoint.write_json(files.params, settings(config))
         print(f"[*] Train on {len(train_split)} samples, validate on {len(valid_split)} samples")
         trainer.fit()
         print(f"[*] Best validation accuracy {trainer.best_valid_acc:.3f} %: {files.best}")
+        return trainer.history
+
+
+def move_aside(paths: list[str], name: str, config) -> None:
+    """Move what a fresh start would overwrite into a folder of its own, and say so."""
+    moved = checkpoint.set_aside(paths, name, config.ckpt_dir)
+    if moved:
+        print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
 
 
 def read_state(config, files: RunFiles) -> dict:
     """The state to resume from; its settings fill in whatever no flag gave."""
     path = files.latest
-    if not (os.path.lexists(path) or os.path.lexists(files.previous)):
+    if not files.started():
         raise UserError(f"there is nothing to resume: {path} does not exist; leave --resume out to start")
     state = checkpoint.read_latest(path)
     if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
@@ -133,7 +192,7 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
         JsonLines(files.log).append(record)
         if scalars:
             scalars.write(record)
-        if config.plot_freq and record["epoch"] % config.plot_freq == 0:
+        if config.model == "ram" and config.plot_freq and record["epoch"] % config.plot_freq == 0:
             save_glimpses(files.plots, record["epoch"], trainer.glimpses())
 
     trainer = Trainer(config, train_split, valid_split, save, save_best, log)
@@ -216,8 +275,12 @@ def find_weights(config) -> Found:
     return Found(config, weights, epoch, path)
 
 
-def test(config) -> None:
-    """Print how the weights that the settings mean do on the test images."""
+def test(config):
+    """Print and return how the weights that the settings mean do on the test images.
+
+    Returns:
+        A `trainer.Evaluation`.
+    """
     from data_loader import get_test
     from trainer import build_model, evaluate, load_weights
 
@@ -226,11 +289,10 @@ def test(config) -> None:
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)
     result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
-    rollouts = 1 if config.locations == "mean" else config.M
-    print(f"[*] {data_set(config)} test, M={rollouts}, {config.locations} locations, epoch {epoch}, {path}")
-    print(
-        f"[*] Test Acc: {result.correct}/{result.count} ({result.accuracy:.2f}% - Error: {100 - result.accuracy:.2f}%)"
-    )
+    locations = config.locations if config.model == "ram" else "no"
+    print(f"[*] {data_set(config)} test, M={result.rollouts}, {locations} locations, epoch {epoch}, {path}")
+    print(f"[*] Test Acc: {result.correct}/{result.count} ({result.accuracy:.2f}% - Error: {result.error:.2f}%)")
+    return result
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def draw_noise(count: int, num_glimpses: int, stream: str, *key: int) -> tuple[n
     return uniform, normal
 
 
+def normalise(x: paddle.Tensor, mean: float, std: float) -> paddle.Tensor:
+    """Images of any shape, uint8 (taken as x / 255) or float, as (x - mean) / std."""
+    x = x.astype("float32") / 255 if x.dtype == paddle.uint8 else x
+    return (x - mean) / std
+
+
 class RecurrentAttention(nn.Layer):
     """RAM (Mnih et al. 2014, figure 1): sensor, core, locator, classifier and baseliner.
 
@@ -56,6 +62,8 @@ class RecurrentAttention(nn.Layer):
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
     """
+
+    samples = True  # rollouts of one image differ, so evaluation averages several
 
     def __init__(
         self,
@@ -93,9 +101,13 @@ class RecurrentAttention(nn.Layer):
             if len(weight.shape) == 1:
                 weight.set_value(np.zeros(weight.shape, "float32"))
                 continue
-            limit = np.sqrt(6 / sum(weight.shape))
+            limit = np.sqrt(6 / (sum(weight.shape[:2]) * np.prod(weight.shape[2:])))  # a filter: times its area
             values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)
             weight.set_value(values.astype("float32"))
+
+    def set_std(self, std: float) -> None:
+        """Give the policy another standard deviation, as it gets in the course of a training."""
+        self.locator.std = std
 
     def step(self, x, l_t_prev: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
         """Take one glimpse of x at l_t_prev (B, 2) and fold it into the core's state, whose first D numbers are h_t."""
@@ -104,8 +116,7 @@ class RecurrentAttention(nn.Layer):
     def prepare(self, x: paddle.Tensor) -> Scene:
         """Images (B, C, H, W), uint8 (taken as x / 255) or float, normalised and made ready for many looks."""
         if (self.pixel_mean, self.pixel_std) != (0.0, 1.0):
-            x = x.astype("float32") / 255 if x.dtype == paddle.uint8 else x
-            x = (x - self.pixel_mean) / self.pixel_std
+            x = normalise(x, self.pixel_mean, self.pixel_std)
         return self.sensor.retina.prepare(x)
 
     def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:

@@ -17,6 +17,7 @@ import paddle
 import paddle.nn.functional as F
 from tqdm import tqdm
 
+from baselines import Baseline
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from utils import Interrupted, Mean, StopRequest, UserError
@@ -47,7 +48,7 @@ def hybrid_loss(
     # The reward is 1 if the class chosen after the last glimpse is right, and every choice on the way shares it.
     reward = (rollout.log_probs.detach().argmax(axis=1) == labels).astype("float32")  # (B,)
     action = F.nll_loss(rollout.log_probs, labels)
-    if rollout.log_pi.shape[1] == 0:  # a single glimpse: nothing is chosen, so nothing is reinforced
+    if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([])
         return action, {"action": action, "baseline": zero, "reinforce": zero, "reward": reward.mean()}
     returns = reward.unsqueeze(1)  # (B, 1)
@@ -69,22 +70,30 @@ class Evaluation(NamedTuple):
     loss: float  # mean of -log p(label), p averaged over the M rollouts
     correct: int
     count: int
+    rollouts: int = 1  # averaged per image
 
     @property
     def accuracy(self) -> float:
         """In percent."""
         return 100 * self.correct / self.count
 
+    @property
+    def error(self) -> float:
+        """In percent."""
+        return 100 - self.accuracy
+
 
 @paddle.no_grad()
-def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locations: str, seed: int) -> Evaluation:
+def evaluate(
+    model: RecurrentAttention | Baseline, split, num_glimpses: int, M: int, locations: str, seed: int
+) -> Evaluation:
     """Classify every image of a split by the mean of the class probabilities of M rollouts.
 
     Args:
         model: the model.
         split: images with labels, see `data_loader.Split`.
         num_glimpses: T.
-        M: rollouts per image. With `locations="mean"` all are equal, and one is made.
+        M: rollouts per image. With `locations="mean"`, or a baseline, all are equal, and one is made.
         locations: "sampled" from the policy, or the policy's "mean" with the first glimpse in the middle.
         seed: evaluation noise comes from (seed, split, rollout, image), so it is the same after every epoch.
 
@@ -92,7 +101,7 @@ def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locati
         How many of how many images were classified right, and the mean loss.
     """
     model.eval()
-    rollouts = 1 if locations == "mean" else M
+    rollouts = M if model.samples and locations == "sampled" else 1
     noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(rollouts)]
     if locations == "mean":
         noise = [tuple(np.zeros_like(part) for part in pair) for pair in noise]
@@ -108,11 +117,13 @@ def evaluate(model: RecurrentAttention, split, num_glimpses: int, M: int, locati
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
         loss += float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
         correct += int((probs.argmax(axis=1) == y).sum())
-    return Evaluation(loss / len(split), correct, len(split))
+    return Evaluation(loss / len(split), correct, len(split), rollouts)
 
 
-def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention:
+def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
     """The model that the settings describe, for images (C, H, W). Its policy has the std that evaluation uses."""
+    if config.model != "ram":
+        return Baseline(config.model, image_shape, num_classes, config.pixel_mean, config.pixel_std)
     return RecurrentAttention(
         config.patch_size,
         config.num_patches,
@@ -237,11 +248,11 @@ class Trainer:
     def forward(self, images: np.ndarray, labels: np.ndarray) -> tuple[paddle.Tensor, dict]:
         """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`."""
         c = self.config
-        copies = c.rollouts_per_image
+        copies = c.rollouts_per_image if self.model.samples else 1
         if copies > 1:
             images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
         noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
-        self.model.locator.std = location_std(c, self.progress)
+        self.model.set_std(location_std(c, self.progress))
         rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
         paths = copies if c.baseline == "leave_one_out" else 1
         return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight, paths)
@@ -335,13 +346,13 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------ whole runs
 
     @property
-    def evaluated(self) -> RecurrentAttention:
+    def evaluated(self) -> RecurrentAttention | Baseline:
         """The model that validation and test use: the averaged one if there is one."""
         model = self.model if self.averaged is None else self.averaged
-        model.locator.std = location_std(self.config, self.config.epochs)
+        model.set_std(location_std(self.config, self.config.epochs))
         return model
 
-    def models(self) -> list[RecurrentAttention]:
+    def models(self) -> list[RecurrentAttention | Baseline]:
         """The trained model, and the averaged one if there is one."""
         return [self.model] if self.averaged is None else [self.model, self.averaged]
 
@@ -387,7 +398,7 @@ class Trainer:
             "loss_reinforce": self.sums["reinforce"],
             "val_loss": result.loss,
             "val_acc": result.accuracy,
-            "val_err": 100 - result.accuracy,
+            "val_err": result.error,
             "lr": rate,
             "best": is_best,
             "seconds": round(self.seconds, 3),
@@ -467,7 +478,7 @@ def arrays(state: dict) -> dict[str, np.ndarray]:
     return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}
 
 
-def load_weights(model: RecurrentAttention, weights: dict[str, np.ndarray]) -> None:
+def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> None:
     """Set every weight of the model.
 
     Raises:

@@ -69,6 +69,11 @@ def registered(folder: Path):
     return mock.patch.dict(DATASETS, mnist=DatasetFiles(files))
 
 
+def folders(root: Path, data: Path) -> list[str]:
+    """Flags that keep all files of a run in `root`, and take the data from `data`."""
+    return [f"--data_dir={data}", *(f"--{name}_dir={Path(root) / name}" for name in ("ckpt", "logs", "plots"))]
+
+
 def run_as_main(arguments: list[str]) -> None:
     """Run main.py as `python main.py ARGUMENTS` does; ends with SystemExit where that ends with a status."""
     with mock.patch.object(sys, "argv", ["main.py", *arguments]):

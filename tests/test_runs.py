@@ -1,0 +1,288 @@
+"""Tests of several runs of one experiment, --num_runs: their seeds, files, figures, and how they go on."""
+
+import argparse
+import contextlib
+import io
+import json
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+from helpers import folders, run_as_main, same
+
+import checkpoint
+import main
+import runs
+import trainer
+from config import get_config
+from utils import Interrupted, UserError
+
+FLAGS = "--model=fc64 --use_gpu=False --batch_size=32 --init_lr=0.02 --ema=0.9 --epochs=2 --limit=96 --M=3".split()
+NAME = "fc64_mnist"
+
+
+class Place:
+    """A folder for the files of runs, and the way to start some there."""
+
+    def __init__(self, root: Path, data: Path):
+        self.root, self.data = root, data
+        self.results = root / "logs" / f"{NAME}_results.json"
+
+    def arguments(self, *flags):
+        return [*folders(self.root, self.data), *flags]
+
+    def run(self, *flags):
+        """What main.py prints, line by line."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            main.main(get_config(self.arguments(*flags)))
+        return printed.getvalue().splitlines()
+
+    def path(self, seed, what):
+        return self.root / "ckpt" / f"{NAME}_seed{seed}_{what}.pdparams"
+
+    def log(self, name):
+        return [json.loads(line) for line in (self.root / "logs" / f"{name}.jsonl").read_text().splitlines()]
+
+    def outcome(self):
+        """What must not depend on interruptions, to the bit."""
+        weights = {}
+        for path in sorted((self.root / "ckpt").glob("*.pdparams")):
+            content = checkpoint.read(str(path))
+            if "_prev" not in path.name:
+                weights[path.name] = [content["model"], content["ema"], content["epoch"]]
+        results = json.loads(self.results.read_text())
+        del results["settings"]
+        return {"weights": weights, "results": results}
+
+    def files(self):
+        paths = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def place(tmp_path, tiny_mnist):
+    with tiny_mnist.registered():
+        yield Place(tmp_path / "place", tiny_mnist.folder)
+
+
+@pytest.fixture
+def other(tmp_path, place):
+    return Place(tmp_path / "other", place.data)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, tiny_mnist):
+    """Three runs that nothing disturbed, and what they printed. Nobody may change its files."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"), tiny_mnist.folder)
+    with tiny_mnist.registered():
+        place.lines = place.run(*FLAGS, "--num_runs=3")
+    return place
+
+
+def signal_at_step(monkeypatch, step):
+    """Let Ctrl-C arrive during the given step of all the steps to come."""
+    real, calls = trainer.Trainer.train_step, []
+
+    def train_step(self, *batch):
+        calls.append(None)
+        if len(calls) == step:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *batch)
+
+    monkeypatch.setattr(trainer.Trainer, "train_step", train_step)
+    return calls
+
+
+# ---- figures
+
+
+def test_spread_is_that_of_a_sample():
+    assert runs.spread([1.0, 2.0, 4.0]) == {"mean": pytest.approx(7 / 3), "std": pytest.approx((7 / 3) ** 0.5)}
+    assert runs.spread([0.5]) == {"mean": 0.5, "std": None}
+
+
+def test_line_of_errors():
+    assert runs.error_line([0.49, 0.45, 0.55]) == "[*] Test error: 0.50 +- 0.05 over 3 runs, in %"
+    assert runs.error_line([0.49]) == "[*] Test error: 0.49 +- n/a over 1 runs, in %"
+
+
+def test_each_run_has_its_seed_and_all_else_in_common():
+    config = get_config(["--num_runs=3", "--random_seed=7", "--std=0.3"])
+    configs = runs.each(config)
+    assert [one.random_seed for one in configs] == [7, 8, 9] and config.random_seed == 7
+    assert [{**vars(one), "random_seed": 7, "explicit": 0} for one in configs] == 3 * [{**vars(config), "explicit": 0}]
+
+
+def test_epoch_that_some_runs_did_not_reach_counts_the_others():
+    def history(*errors):
+        return [
+            {"epoch": n, "best": n == 1, "val_err": e, "val_loss": e / 10, "train_acc": 100 - e, "train_loss": 2 * e}
+            for n, e in enumerate(errors, start=1)
+        ]
+
+    test = trainer.Evaluation(0.1, 90, 100, 5)
+    done = [runs.Run(seed, f"r{seed}", history(*errors), test) for seed, errors in ((1, [5.0, 3.0]), (2, [7.0]))]
+    results = runs.results(get_config(["--num_runs=2"]), done)
+    first, second = results["epochs"]
+    assert (first["epoch"], first["runs"], second["epoch"], second["runs"]) == (1, 2, 2, 1)
+    assert first["val_err"] == {"mean": 6.0, "std": pytest.approx(2**0.5)}
+    assert first["train_loss"]["mean"] == 12.0 and second["val_err"] == {"mean": 3.0, "std": None}
+    assert results["experiment"] == "ram_6_8x8_1" and results["test_err"] == {"mean": 10.0, "std": 0.0}
+    assert [(run["epochs"], run["best_epoch"], run["M"]) for run in results["runs"]] == [(2, 1, 5), (1, 1, 5)]
+
+
+def test_results_are_those_of_the_logs_and_the_printed_tests(undisturbed):
+    results = json.loads(undisturbed.results.read_text())
+    logs = [undisturbed.log(f"{NAME}_seed{seed}") for seed in (1, 2, 3)]
+    for number, epoch in enumerate(results["epochs"]):
+        assert epoch["epoch"] == number + 1 and epoch["runs"] == 3
+        for metric in ("val_err", "val_loss", "train_acc", "train_loss"):
+            values = [log[number][metric] for log in logs]
+            assert len(set(values)) > 1, "the runs are distinct"
+            assert epoch[metric]["mean"] == pytest.approx(sum(values) / 3)
+            assert epoch[metric]["std"] == pytest.approx(statistics.stdev(values))
+    assert len(results["epochs"]) == 2 and [run["seed"] for run in results["runs"]] == [1, 2, 3]
+    printed = [line for line in undisturbed.lines if "Test Acc" in line]
+    assert len(printed) == 3
+    for run, line, log in zip(results["runs"], printed, logs):
+        assert f"{run['test_correct']}/{run['test_count']} " in line and f"Error: {run['test_err']:.2f}%" in line
+        best = [record for record in log if record["best"]][-1]
+        assert (run["best_epoch"], run["val_err"]) == (best["epoch"], best["val_err"]) and run["M"] == 1
+    errors = [run["test_err"] for run in results["runs"]]
+    assert undisturbed.lines[-1] == runs.error_line(errors)
+    assert results["test_err"]["mean"] == pytest.approx(statistics.mean(errors))
+
+
+def test_each_run_is_the_single_run_of_its_seed(undisturbed, other):
+    other.run(*FLAGS, "--random_seed=2")
+    single = checkpoint.read(str(other.root / "ckpt" / f"{NAME}_ckpt.pdparams"))
+    run = checkpoint.read(str(undisturbed.path(2, "ckpt")))
+    assert all(same(single[key], run[key]) for key in ("model", "ema", "optimizer"))
+
+
+def test_one_run_is_what_it_was(place):
+    lines = place.run(*FLAGS, "--num_runs=1")
+    assert "Best validation accuracy" in lines[-1] and not any("Test" in line for line in lines)
+    assert not place.results.exists() and (place.root / "ckpt" / f"{NAME}_ckpt.pdparams").exists()
+
+
+def test_runs_of_ram_work_too(place):
+    small = "--hidden_size=8 --glimpse_hidden=8 --loc_hidden=8 --num_glimpses=2 --patch_size=6".split()
+    flags = [flag for flag in FLAGS if "model" not in flag]
+    lines = place.run(*small, *flags, "--num_runs=2")
+    tests = [line for line in lines if "test, M=3, sampled locations" in line]
+    assert len(tests) == 2 and "_h8_g8_l8_seed1_model_best" in tests[0] and "over 2 runs" in lines[-1]
+    assert len(list(place.root.glob("plots/*_seed2/*.npz"))) == 2
+
+
+# ---- test alone
+
+
+def test_all_best_checkpoints_are_tested_without_a_file_written(undisturbed, tiny_mnist):
+    before = undisturbed.files()
+    with tiny_mnist.registered():
+        lines = undisturbed.run("--model=fc64", "--limit=96", "--use_gpu=False", "--is_train=False", "--num_runs=3")
+    assert lines == [line for line in undisturbed.lines if "test, M=" in line or "Test Acc" in line or "+-" in line]
+    assert undisturbed.files() == before
+
+
+def test_run_that_is_missing_is_named(place):
+    place.run(*FLAGS, "--num_runs=2")
+    with pytest.raises(UserError, match="nothing to test: .*_seed3_model_best.pdparams does not exist"):
+        place.run(*FLAGS, "--num_runs=3", "--is_train=False")
+
+
+# ---- going on
+
+
+@pytest.mark.parametrize("step", [2, 3, 8, 12], ids=["first run", "epoch's end", "second run", "second run's end"])
+def test_interrupted_and_resumed_is_bit_equal(place, undisturbed, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        signal_at_step(patch, step)
+        with pytest.raises(Interrupted):
+            place.run(*FLAGS, "--num_runs=3")
+    finished = {name: content for name, content in place.files().items() if step > 6 and "seed1" in name}
+    calls = signal_at_step(monkeypatch, None)
+    place.run("--model=fc64", "--use_gpu=False", "--num_runs=3", "--resume")  # the flags of the name are enough
+    assert same(place.outcome(), undisturbed.outcome())
+    assert len(calls) == 18 - step, "no step is done twice"
+    after = place.files()
+    assert all(after[name] == content for name, content in finished.items() if "params.json" not in name)
+
+
+def test_ctrl_c_ends_the_whole_with_its_status(place, monkeypatch, capsys):
+    signal_at_step(monkeypatch, 1)
+    with pytest.raises(SystemExit) as ended:
+        run_as_main(place.arguments(*FLAGS, "--num_runs=3"))
+    assert ended.value.code == 130 and "with --resume=True" in capsys.readouterr().out
+    assert not list(place.root.rglob("*seed2*"))
+
+
+def test_finished_runs_are_not_trained_again_and_more_can_follow(place, undisturbed, monkeypatch):
+    place.run(*FLAGS, "--num_runs=2")
+    calls = signal_at_step(monkeypatch, None)
+    lines = place.run("--model=fc64", "--use_gpu=False", "--num_runs=3", "--resume")
+    assert sum("is finished" in line for line in lines) == 2 and len(calls) == 6
+    assert same(place.outcome(), undisturbed.outcome()), "the third has the settings of the others"
+    longer = place.run("--model=fc64", "--use_gpu=False", "--num_runs=3", "--resume", "--epochs=3")
+    assert len(calls) == 6 + 9 and "over 3 runs" in longer[-1]
+    assert [epoch["runs"] for epoch in json.loads(place.results.read_text())["epochs"]] == [3, 3, 3]
+
+
+def test_run_that_was_trained_otherwise_is_an_error(place):
+    place.run(*FLAGS, "--num_runs=2")
+    for path in place.root.rglob("*seed1*"):
+        path.unlink()
+    place.run(*FLAGS, "--num_runs=2", "--random_seed=1", "--init_lr=0.03", "--epochs=1")  # moves seed 2 aside, too
+    old = next((place.root / "ckpt" / "old").rglob(f"{NAME}_seed2_ckpt.pdparams"))
+    old.replace(place.path(2, "ckpt"))
+    before = place.path(2, "ckpt").read_bytes()
+    with pytest.raises(UserError, match=r"do not fit .*seed2.*--init_lr=0.03 \(there: 0.02\)"):
+        place.run("--model=fc64", "--num_runs=2", "--resume")
+    assert place.path(2, "ckpt").read_bytes() == before
+
+
+def test_nothing_to_resume_is_an_error(place):
+    with pytest.raises(UserError, match="nothing to resume: .*_seed1_ckpt.pdparams"):
+        place.run(*FLAGS, "--num_runs=2", "--resume")
+
+
+def test_fresh_start_moves_all_runs_aside(place):
+    place.run(*FLAGS, "--num_runs=2")
+    first = {Path(name).name: content for name, content in place.files().items()}
+    lines = place.run(*FLAGS, "--num_runs=2", "--init_lr=0.03")
+    assert sum("was moved to" in line for line in lines) == 1
+    moved = {path.name: path.read_bytes() for path in (place.root / "ckpt" / "old").rglob("*") if path.is_file()}
+    assert moved == first
+
+
+def test_two_processes_at_once_are_refused(place):
+    lock = place.root / "ckpt" / f"{NAME}_runs.lock"
+    with checkpoint.RunLock(str(lock)), pytest.raises(UserError, match=f"{NAME}_runs is in use"):
+        place.run(*FLAGS, "--num_runs=2")
+
+
+# ---- flags
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--weights=a.pdparams"], "--weights=a.pdparams is one model"),
+        (["--weights=a.pdparams", "--is_train=False"], "--num_runs=2 asks for several"),
+        (["--random_seed=2147483647"], "is above"),
+    ],
+)
+def test_what_does_not_go_with_several_runs_is_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        get_config(["--num_runs=2", *flags])
+    get_config(["--num_runs=2", "--random_seed=2147483646"])
+
+
+def test_settings_of_the_caller_stay_as_they_are(place):
+    config = get_config(place.arguments(*FLAGS, "--num_runs=2"))
+    before = argparse.Namespace(**vars(config))
+    main.main(config)
+    assert config == before
