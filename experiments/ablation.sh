@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# What the parts of the default recipe are worth on MNIST, and the policy on cluttered MNIST: each is left out alone.
+# Usage: bash experiments/ablation.sh [flags of main.py for all its commands]
+# One seed each; --num_runs=3 trains three.
+# How long the rows take stands in the README's table of results, where they were run.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+variant() { # $1: name of the folders that it has for itself, since most variants share a run name; then its flags
+  local folder=ablation/$1
+  shift
+  row "$@" --ckpt_dir="./ckpt/$folder" --logs_dir="./logs/$folder" --plots_dir="./plots/$folder"
+}
+
+variant mnist --preset=mnist "$@"
+variant mnist-no-augmentation --preset=mnist --augment_shift=0 --augment_rotate=0 --augment_scale=0 \
+  --augment_shear=0 "$@"
+variant mnist-no-mean-of-weights --preset=mnist --ema=0 "$@"
+variant mnist-constant-rate --preset=mnist --lr_schedule=constant "$@"
+variant mnist-std-0.15 --preset=mnist --std=0.15 "$@"
+variant mnist-std-0.05 --preset=mnist --std=0.05 "$@"
+variant mnist-random --preset=mnist --policy=random "$@"
+variant cluttered60 --preset=cluttered60 "$@"
+variant cluttered60-random --preset=cluttered60-random "$@"
+variant cluttered60-center --preset=cluttered60 --policy=center "$@"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# RAM on cluttered MNIST 100x100 with 8 pieces, glimpses of 12x12 pixels at 4 scales: rows of table 2 of the paper.
+# Usage: bash experiments/cluttered100.sh [flags of main.py for all its commands]
+# One seed each; --num_runs=3 trains three.
+# How long the rows take stands in the README's table of results, where they were run.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+row --preset=cluttered100 "$@"        # 8 glimpses
+row --preset=cluttered100-random "$@" # 8 glimpses at random places: what is learning where to look worth?
+for glimpses in 6 4; do
+  row --preset=cluttered100 --num_glimpses="$glimpses" "$@"
+done

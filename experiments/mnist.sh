@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# RAM on MNIST, glimpses of 8x8 pixels: the rows of table 1a of the paper.
+# Usage: bash experiments/mnist.sh [flags of main.py for all its commands]
+# Six and seven glimpses are trained with three seeds, the others with one.
+# How long the rows take stands in the README's table of results, where they were run.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+row --preset=mnist --num_runs=3 "$@"  # 6 glimpses
+row --preset=mnist7 --num_runs=3 "$@" # 7 glimpses
+for glimpses in 5 4 3 2; do
+  row --preset=mnist --num_glimpses="$glimpses" "$@"
+done

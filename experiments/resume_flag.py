@@ -1,0 +1,39 @@
+"""Print --resume=True where a training command can go on, and nothing where it has to start.
+
+    python main.py FLAGS $(python experiments/resume_flag.py FLAGS)
+
+It can where a training of its name was begun with the very settings that it asks for, its length included.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import checkpoint
+import runs
+from config import FREE, get_config, settings
+from main import RunFiles
+from utils import UserError
+
+NEGLIGIBLE = FREE - {"epochs", "train_patience"}  # the schedules depend on the length
+
+
+def can_go_on(config) -> bool:
+    """Whether the first of the command's runs that has a checkpoint was begun with these settings."""
+    for one in runs.each(config):
+        files = RunFiles(one)
+        if files.started():
+            wanted, found = settings(one), checkpoint.read_latest(files.latest)["settings"]
+            return all(found.get(name, wanted[name]) == wanted[name] for name in set(wanted) - NEGLIGIBLE)
+    return False
+
+
+if __name__ == "__main__":
+    try:
+        print("--resume=True" if can_go_on(get_config(sys.argv[1:])) else "")
+    except UserError as error:
+        print(f"main.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,103 @@
+"""Tests of the scripts in experiments/: every command is understood, none overwrites another, and they can go on."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, folders
+
+import main
+from config import get_config, run_name
+
+sys.path.insert(0, str(ROOT / "experiments"))
+from resume_flag import can_go_on
+
+SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name != "common.sh")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
+
+
+def bash(script, tmp_path, python, *flags):
+    """Run a script of bash with this text as its `python`."""
+    (tmp_path / "python").write_text(f"#!{sys.executable}\n{python}")
+    (tmp_path / "python").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["bash", str(script), *flags]
+    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+
+NOTE = """
+import json, os, sys
+with open({path!r}, "a") as file:
+    file.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")
+"""
+
+
+def commands_of(script, tmp_path, *flags):
+    """The flags of every `python main.py` of a script, which is run with a python that only notes them."""
+    path = tmp_path / "commands"
+    done = bash(ROOT / "experiments" / script, tmp_path, NOTE.format(path=str(path)), *flags)
+    assert done.returncode == 0, done.stderr
+    calls = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(call[0] == str(ROOT) for call in calls)
+    commands = [call[2:] for call in calls if call[1] == "main.py"]
+    assert re.findall(r"^\$ python main.py (.*)", done.stdout, re.MULTILINE) == [" ".join(flags) for flags in commands]
+    return commands
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_commands_are_understood_and_no_training_overwrites_another(script, tmp_path):
+    commands = commands_of(script, tmp_path, "--epochs=1", "--limit=500")
+    configs = [get_config(flags) for flags in commands]
+    assert all((config.epochs, config.limit) == (1, 500) for config in configs)
+    trained = [(config.ckpt_dir, run_name(config)) for config in configs if config.is_train]
+    tested = [(config.ckpt_dir, run_name(config)) for config in configs if not config.is_train]
+    assert trained and len(trained) == len(set(trained)) and set(trained) == set(tested)
+
+
+def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
+    rows = {}
+    for script in SCRIPTS:
+        (tmp_path / script).mkdir()
+        configs = map(get_config, commands_of(script, tmp_path / script))
+        rows[script] = {re.sub("_seed.*", "", run_name(config)) for config in configs if config.is_train}
+    assert rows["mnist.sh"] == {f"ram_{glimpses}_8x8_1" for glimpses in range(2, 8)}
+    assert rows["translated.sh"] == {f"ram_{glimpses}_12x12_2_k3_translated_mnist_60" for glimpses in (4, 6, 8)}
+    for side, patches, pieces in ((60, 3, 4), (100, 4, 8)):
+        ram = f"12x12_2_k{patches}_cluttered_mnist_{side}x{pieces}"
+        expected = {f"ram_{glimpses}_{ram}" for glimpses in (4, 6, 8)} | {f"ram_8_{ram}_random"}
+        assert rows[f"cluttered{side}.sh"] == expected
+    tasks = ("mnist", "translated_mnist_60", "cluttered_mnist_60x4", "cluttered_mnist_100x8", "fashion_mnist")
+    assert rows["baselines.sh"] == {f"{model}_{task}" for model in ("fc64", "fc256", "conv") for task in tasks}
+
+
+def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, tiny_mnist):
+    flags = [*folders(tmp_path, tiny_mnist.folder), *"--model=fc64 --epochs=1 --limit=96 --use_gpu=False".split()]
+    assert not can_go_on(get_config(flags))
+    with tiny_mnist.registered():
+        main.main(get_config(flags))
+        main.main(get_config([*flags, "--num_runs=2"]))
+    assert can_go_on(get_config(flags)) and can_go_on(get_config([*flags, "--M=3", "--plot_freq=0"]))
+    assert can_go_on(get_config([*flags, "--num_runs=3"]))
+    for other in ("--epochs=2", "--limit=97", "--init_lr=0.002", "--random_seed=2", "--model=conv"):
+        assert not can_go_on(get_config([*flags, other]))
+
+
+def test_script_goes_on_and_begins_anew_and_stops_at_an_error(tmp_path, tiny_mnist):
+    python = f"""
+import os, sys
+if sys.argv[1] == "main.py":  # with the small data set
+    sys.argv[1:2] = [{str(Path(__file__).with_name("helpers.py"))!r}, {str(tiny_mnist.folder)!r}]
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+    script = tmp_path / "script.sh"
+    script.write_text(f'set -euo pipefail\nsource {ROOT}/experiments/common.sh\ntrain --model=fc64 "$@"\necho end\n')
+    flags = [*folders(tmp_path, tiny_mnist.folder), "--use_gpu=False", "--limit=96", "--epochs=1"]
+    first, again, longer = (bash(script, tmp_path, python, *flags, *more) for more in ([], [], ["--epochs=2"]))
+    for done, expected in ((first, "Epoch: 1/1"), (again, "is finished: 1 epochs"), (longer, "was moved to")):
+        assert done.returncode == 0 and expected in done.stdout and done.stdout.endswith("end\n"), done.stderr
+    wrong = bash(script, tmp_path, python, *flags, "--epoch=3")
+    assert wrong.returncode == 2 and "did you mean --epochs?" in wrong.stderr and "end" not in wrong.stdout
