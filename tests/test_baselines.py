@@ -212,7 +212,7 @@ def test_name_tells_model_and_data():
 
 def test_flags_about_looking_are_refused():
     for name in LOOKING:
-        value = {"policy": "random", "locations": "mean"}.get(name, "1")
+        value = {"policy": "random", "locations": "mean", "core": "lstm", "baseline": "learned"}.get(name, "1")
         with pytest.raises(UserError, match=f"--model=conv .* it has no --{name}$"):
             get_config(["--model=conv", f"--{name}={value}"])
     get_config(["--model=conv", "--M=3", "--valid_M=2", "--ema=0", "--augment_shift=1"])
