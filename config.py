@@ -235,6 +235,9 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
     config.explicit = frozenset(vars(given))
     if "std" in config.explicit and "std_end" not in config.explicit:
         config.std_end = None  # who names one standard deviation wants that one
+    looking = [f"--{name}" for name in LOOKING if name in config.explicit]
+    if config.model != "ram" and looking:
+        raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
     check(config)
     return config
 
@@ -254,9 +257,6 @@ def check(config: argparse.Namespace) -> None:
         raise UserError("--policy=random has no mean locations; leave out --locations=mean")
     if config.baseline == "leave_one_out" and config.rollouts_per_image == 1 and config.is_train:
         raise UserError("--baseline=leave_one_out has no others to look at; give --rollouts_per_image=2 or more")
-    looking = [f"--{name}" for name in LOOKING if name in config.explicit]
-    if config.model != "ram" and looking:
-        raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
     if config.num_runs > 1 and config.weights:
         raise UserError(f"--weights={config.weights} is one model, and --num_runs={config.num_runs} asks for several")
     if config.random_seed + config.num_runs > 2**31:
