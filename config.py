@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
+import re
+import zlib
 
 from presets import PRESETS, listing
 from utils import UserError
 
-DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist")
+DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder")
 CANVASES = ("translated_mnist", "cluttered_mnist")
 MODELS = ("ram", "fc64", "fc256", "conv")
 # Flags about looking, which a baseline does not do: given, they are errors; in a preset, they are meant for RAM alone.
@@ -147,6 +150,7 @@ def build_parser() -> Parser:
     group.add_argument("--source", choices=("mnist", "fashion_mnist"), default="mnist", help="images put on canvases")
     group.add_argument("--canvas_size", type=side, default=60, help="side of a canvas in pixels")
     group.add_argument("--num_clutter", type=number(int, 0, 1000), default=4, help="pieces of clutter on a canvas")
+    group.add_argument("--image_size", type=side, default=None, help="folder: make all images squares of this side")
     fraction = number(float, 0, 1, open_low=True, open_high=True)
     group.add_argument("--valid_size", type=fraction, default=0.1, help="share of the training images held out")
     group.add_argument("--batch_size", type=size, default=128, help="images per training batch")
@@ -190,6 +194,15 @@ def build_parser() -> Parser:
         default=0.999,
         help="decay of the running mean of the weights that is evaluated (0: evaluate the weights themselves)",
     )
+
+    group = parser.add_argument_group("Prediction")
+    group.add_argument(
+        "--predict", nargs="+", metavar="PATH", default=None, help="classify these images, and those in these folders"
+    )
+    group.add_argument(
+        "--invert", **switch, default=None, help="negate them: dark on light (None: where a digit plainly is that)"
+    )
+    group.add_argument("--json", **switch, default=False, help="one JSON object per image on standard output")
 
     group = parser.add_argument_group("Running")
     group.add_argument("--use_gpu", **switch, default=True, help="use the GPU if there is one")
@@ -263,8 +276,14 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--random_seed={config.random_seed} + --num_runs={config.num_runs} is above 2147483648")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
-    for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"):
-        value = getattr(config, name)
+    if config.image_size and config.dataset != "folder":
+        raise UserError(f"--image_size={config.image_size} is for --dataset=folder; {config.dataset} has its own size")
+    if not config.predict and (config.json or config.invert is not None):
+        raise UserError(f"--{'json' if config.json else 'invert'} says how to --predict, which was not asked for")
+    if config.predict and config.resume:
+        raise UserError("--predict and --resume are two different things to do: choose one")
+    paths = [(name, getattr(config, name)) for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights")]
+    for name, value in paths + [("predict", path) for path in config.predict or []]:
         if value is not None and (not value or "\0" in value):
             raise UserError(f"--{name}={value!r} is not a path")
 
@@ -283,8 +302,10 @@ NAME_PARTS = {
 
 
 def data_set(config: argparse.Namespace) -> str:
-    """The data set with all that defines it, e.g. mnist or cluttered_mnist_60x4."""
+    """The data set with all that defines it, e.g. mnist, cluttered_mnist_60x4 or folder32_pets."""
     name = config.dataset
+    if config.dataset == "folder":
+        return f"folder{config.image_size or ''}_{base_name(config.data_dir)}"
     if config.dataset in CANVASES:
         name += f"_{config.canvas_size}"
         if config.dataset == "cluttered_mnist":
@@ -294,6 +315,13 @@ def data_set(config: argparse.Namespace) -> str:
     return name
 
 
+def base_name(folder: str) -> str:
+    """The last part of a folder's path, fit for the name of a file; where that loses something, with its checksum."""
+    name = os.path.basename(os.path.abspath(folder))
+    fit = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
+    return fit if fit == name else f"{fit}-{zlib.crc32(os.fsencode(name)):08x}".strip("-")
+
+
 def experiment_name(config: argparse.Namespace) -> str:
     """The name of a model on a data set: no two share one, and the default is the older Paddle version's."""
     c = config
@@ -301,13 +329,15 @@ def experiment_name(config: argparse.Namespace) -> str:
     if c.num_patches > 1:
         name += f"_k{c.num_patches}"
     if c.model != "ram":
-        name = f"{c.model}_{data_set(c)}"
-    elif c.dataset != "mnist":
+        name = c.model if c.dataset == "folder" else f"{c.model}_{data_set(c)}"
+    elif c.dataset not in ("mnist", "folder"):
         name += f"_{data_set(c)}"
     defaults = build_parser()
     for flag, mark in NAME_PARTS.items():
         if getattr(c, flag) != defaults.get_default(flag):
             name += f"_{mark}{getattr(c, flag)}"
+    if c.dataset == "folder":
+        name += f"_{data_set(c)}"  # last, since the user chose the words in it
     return name
 
 
@@ -331,12 +361,13 @@ ARCHITECTURE = (
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
-DATA = "dataset source canvas_size num_clutter".split()
+DATA = "dataset source canvas_size num_clutter image_size".split()
 
 
 def settings(config: argparse.Namespace) -> dict:
     """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    return {name: value for name, value in sorted(vars(config).items()) if name not in ("explicit", "resume")}
+    unkept = ("explicit", "resume", "predict", "invert", "json")
+    return {name: value for name, value in sorted(vars(config).items()) if name not in unkept}
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:
@@ -366,7 +397,7 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
 
 
 # Flags that may be None. The first is so where only --std is given.
-OPTIONAL = frozenset("std_end preset unit_pixels limit lr_decay_epochs weights".split())
+OPTIONAL = frozenset("std_end preset unit_pixels image_size limit lr_decay_epochs weights".split())
 
 
 def _as_flags(saved: dict, path: str) -> dict:

@@ -15,6 +15,7 @@ from argparse import Namespace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+import folder_data
 from config import CANVASES
 from data_sources import DATASETS, fetch
 from utils import UserError, generator
@@ -33,11 +34,21 @@ class Split:
         rows: which images of the file belong to the split, ascending. Where `--limit` cuts the split there are more
             than N: the others are never shown, but clutter still comes from all of them, so it stays the same.
         num_classes: number of classes of the whole data set.
+        classes: their names, in the order of the labels; without any given, the labels themselves.
         image_shape: (C, H, W) of the images that `batch` returns.
     """
 
-    def __init__(self, name: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int):
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        num_classes: int,
+        classes: list[str] | None = None,
+    ):
         self.name, self.images, self.labels, self.rows, self.num_classes = name, images, labels, rows, num_classes
+        self.classes = classes or [str(label) for label in range(num_classes)]
         self.image_shape = tuple(images.shape[1:])
 
     def __len__(self) -> int:
@@ -62,7 +73,7 @@ class AugmentedSplit(Split):
 
     def __init__(self, split: Split, seed: int, shift: int, rotate: float, scale: float, shear: float):
         """Args: shift in pixels, rotate and shear in degrees, scale as a fraction (0.1: 90 % to 110 %); 0 is none."""
-        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes)
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, split.classes)
         self.seed, self.shift = seed, shift
         self.rotate, self.scale, self.shear = rotate, scale, shear
         self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
@@ -105,7 +116,7 @@ class CanvasSplit(Split):
                 f"--canvas_size={size} is smaller than the {height}x{width} images: "
                 f"it must be at least {max(height, width)}"
             )
-        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes)
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, split.classes)
         self.split, self.seed, self.num_clutter = split, seed, num_clutter
         self.image_shape = (channels, size, size)
         self._drawn: tuple[int, np.ndarray] | None = None
@@ -250,21 +261,26 @@ def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def get_train_valid(config: Namespace) -> tuple[Split, Split]:
-    """The training and the validation split, both from the training file.
+    """The training and the validation split, both from the training file unless a folder has images for validation.
 
     Args:
-        config: dataset, data_dir, source, canvas_size, num_clutter, valid_size, random_seed, limit, augment_shift,
-            augment_rotate, augment_scale and augment_shear are used.
+        config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
+            augment_shift, augment_rotate, augment_scale and augment_shear are used.
 
     Raises:
         UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
     """
-    images, labels, num_classes = _load(config, "train")
+    images, labels, classes = _load(config, "train")
     canvas = config.dataset in CANVASES
-    seed = CANVAS_SPLIT_SEED if canvas else config.random_seed
-    train_rows, valid_rows = held_out(len(images), config.valid_size, seed)
-    train = Split("train", images, labels[train_rows[: config.limit]], train_rows, num_classes)
-    valid = Split("valid", images, labels[valid_rows[: config.limit]], valid_rows, num_classes)
+    if config.dataset == "folder" and folder_data.has(config.data_dir, "valid"):
+        valid_images, valid_labels, _ = _load(config, "valid")
+        train_rows, valid_rows = np.arange(len(images)), np.arange(len(valid_images))
+    else:
+        valid_images, valid_labels = images, labels
+        seed = CANVAS_SPLIT_SEED if canvas else config.random_seed
+        train_rows, valid_rows = held_out(len(images), config.valid_size, seed)
+    train = Split("train", images, labels[train_rows[: config.limit]], train_rows, len(classes), classes)
+    valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, len(classes), classes)
     shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
     amounts = (shift, config.augment_rotate, config.augment_scale, config.augment_shear)
     if any(amounts):
@@ -274,15 +290,18 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
 
 def get_test(config: Namespace) -> Split:
     """The test split; see `get_train_valid` for config and errors."""
-    images, labels, num_classes = _load(config, "test")
-    return _on_canvas(config, Split("test", images, labels[: config.limit], np.arange(len(images)), num_classes))
+    images, labels, classes = _load(config, "test")
+    rows = np.arange(len(images))
+    return _on_canvas(config, Split("test", images, labels[: config.limit], rows, len(classes), classes))
 
 
-def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Images (A, C, H, W), labels (A,) and the number of classes of the training or the test file."""
+def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images (A, C, H, W), labels (A,) and the names of the classes of one file, or part of a folder."""
+    if config.dataset == "folder":
+        return folder_data.load(config.data_dir, part, config.image_size)
     name = config.source if config.dataset in CANVASES else config.dataset
     arrays = fetch(name, config.data_dir)
-    return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], DATASETS[name].num_classes
+    return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], list(DATASETS[name].classes)
 
 
 def _on_canvas(config: Namespace, split: Split) -> Split:

@@ -68,7 +68,7 @@ class DatasetFiles:
         packages: folders where packages of operating systems put the files.
         urls: addresses of folders that hold the files as .gz; they end with a slash.
         wheel: a Python package that holds the data, or None.
-        num_classes: labels are in 0 .. num_classes - 1.
+        classes: names of the classes, in the order of the labels.
     """
 
     files: dict[str, IdxFile]
@@ -76,7 +76,7 @@ class DatasetFiles:
     packages: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     wheel: Wheel | None = None
-    num_classes: int = 10
+    classes: tuple[str, ...] = tuple("0123456789")
 
 
 def _files_of_28x28(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, IdxFile]:
@@ -115,6 +115,7 @@ DATASETS: dict[str, DatasetFiles] = {
         cache="fashion-mnist",
         packages=("/usr/share/datasets/fashion-mnist",),  # Debian's dataset-fashion-mnist
         urls=("https://dataset.bj.bcebos.com/fashion_mnist/",),
+        classes=tuple("T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split()) + ("Ankle boot",),
     ),
 }
 

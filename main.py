@@ -1,8 +1,9 @@
-"""Train RAM, resume its training, or test it: parse, seed, device, data, trainer.
+"""Train RAM, resume its training, test it, or use it: parse, seed, device, data, trainer.
 
     python main.py                      # train
     python main.py --resume=True        # go on exactly where it stopped
     python main.py --is_train=False     # test the best checkpoint
+    python main.py --predict PATH...    # classify own images with it
 
 Whatever needs paddle is imported inside the functions, after `prepare_cpu` has set the number of threads.
 """
@@ -10,6 +11,7 @@ Whatever needs paddle is imported inside the functions, after `prepare_cpu` has 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import NamedTuple
@@ -32,7 +34,7 @@ from config import (
     run_name,
     settings,
 )
-from utils import Interrupted, JsonLines, UserError, choose_device, make_folder, prepare_cpu
+from utils import Interrupted, JsonLines, UserError, choose_device, listed, make_folder, prepare_cpu
 
 
 class RunFiles:
@@ -59,22 +61,30 @@ class RunFiles:
         return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
 
 
-def main(config) -> None:
+def main(config) -> int:
     """Do what the settings ask for. From a notebook: `main(get_config(["--epochs=1"]))`.
+
+    Returns:
+        the exit status: 1 if --predict had to skip something, else 0.
 
     Raises:
         UserError: for anything that the user can put right; the message is one line.
         Interrupted: if a signal asked to stop; everything was saved.
     """
     config = argparse.Namespace(**vars(config))  # the caller's stays as it is
-    prepare_cpu()
-    choose_device(config.use_gpu)
-    if config.num_runs > 1:
-        several(config)
-    elif config.is_train:
-        train(config)
-    else:
-        test(config)
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr) if config.json else contextlib.nullcontext():  # objects alone go to out
+        prepare_cpu()
+        choose_device(config.use_gpu)
+        if config.predict:
+            return 1 if predict(config, out) else 0
+        if config.num_runs > 1:
+            several(config)
+        elif config.is_train:
+            train(config)
+        else:
+            test(config)
+    return 0
 
 
 def several(config) -> None:
@@ -121,6 +131,7 @@ def train(config) -> list[dict]:
         train_split, valid_split = load_splits(config)
         trainer = make_trainer(config, files, train_split, valid_split)
         if state:
+            check_fits(state, train_split, files.latest)
             trainer.load_state(state)
             JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
             ended = {"--epochs": trainer.epoch >= config.epochs, "--train_patience": trainer.patience_is_out()}
@@ -203,13 +214,13 @@ def load_named_weights(trainer, config) -> None:
     """Start a training from the weights in --weights."""
     from trainer import load_weights
 
-    weights, _, _ = read_weights(config.weights)
+    weights, *_ = read_weights(config.weights)
     for model in trainer.models():
         load_weights(model, weights)
     print(f"[*] Starting from the weights in {config.weights}")
 
 
-def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray], dict, int | str]:
+def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray], dict, int | str, dict]:
     """What is in a file of any kind that this project knows.
 
     Args:
@@ -217,21 +228,22 @@ def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray]
         latest: whether it is the latest state of a run, beside which there is the one before.
 
     Returns:
-        the weights by parameter name; the settings that they were trained with, as far as they are known; and the
-        epochs that they were trained for, or "unknown".
+        the weights by parameter name; the settings that they were trained with, as far as they are known; the
+        epochs that they were trained for, or "unknown"; and all that the file says, such as image_shape and classes.
 
     Raises:
         UserError: it is missing, damaged, or holds no weights.
     """
     if path.endswith(".safetensors"):
         weights, saved, facts = published.read(path)
-        return weights, saved, facts.get("epoch", "unknown")
+        return weights, saved, facts.get("epoch", "unknown"), facts
     content = checkpoint.read_latest(path) if latest else checkpoint.read(path)
     weights = checkpoint.state_from(content, path)
     saved = content.get("settings")
     if not isinstance(saved, dict):
         saved = OLDER_VERSION if "model_state" in content else {}
-    return weights, saved, content.get("epoch", "unknown")
+    about = content if content.get("format") == checkpoint.FORMAT else {}
+    return weights, saved, content.get("epoch", "unknown"), about
 
 
 class Found(NamedTuple):
@@ -241,6 +253,7 @@ class Found(NamedTuple):
     weights: dict[str, np.ndarray]  # by parameter name, see `trainer.load_weights`
     epoch: int | str  # epochs that they were trained for, or "unknown"
     path: str
+    about: dict  # what else the file says, such as image_shape and classes; empty where it is another program's
 
 
 def find_weights(config) -> Found:
@@ -265,14 +278,35 @@ def find_weights(config) -> Found:
         if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
             path = files.previous
         if not os.path.lexists(path):
+            wish = "predict with" if config.predict else "test"
             raise UserError(
-                f"there is nothing to test: {path} does not exist; train first, or name a file with --weights; "
+                f"there is nothing to {wish}: {path} does not exist; train first, or name a file with --weights; "
                 f"{published.offer()}"
             )
-    weights, saved, epoch = read_weights(path, latest=path == files.latest)
+    weights, saved, epoch, about = read_weights(path, latest=path == files.latest)
     adopt(config, saved, path, ARCHITECTURE, strict=saved is not OLDER_VERSION)
     adopt(config, saved, path, DATA, strict=stands_in)  # who names a file may try it on other data
-    return Found(config, weights, epoch, path)
+    return Found(config, weights, epoch, path, about)
+
+
+def check_fits(about: dict, split, path: str) -> None:
+    """Raise UserError where a checkpoint says that its model knows other classes or colours than those of the data."""
+    classes, shape = about.get("classes"), about.get("image_shape")
+    if isinstance(classes, list) and classes != split.classes:
+        known = listed([str(name) for name in classes])
+        raise UserError(f"{path} knows other classes ({known}) than there are in the data ({listed(split.classes)})")
+    if isinstance(shape, list) and shape and shape[0] != split.image_shape[0]:
+        raise UserError(
+            f"{path} knows images of {shape[0]} channels, and those of the data have {split.image_shape[0]}"
+        )
+
+
+def predict(config, out) -> int:
+    """Classify own images; returns how many were skipped."""
+    import predict as prediction
+
+    config, weights, _, path, about = find_weights(config)
+    return prediction.predict(config, prediction.load_classifier(config, weights, about, path), out)
 
 
 def test(config):
@@ -284,8 +318,9 @@ def test(config):
     from data_loader import get_test
     from trainer import build_model, evaluate, load_weights
 
-    config, weights, epoch, path = find_weights(config)
+    config, weights, epoch, path, about = find_weights(config)
     split = get_test(config)
+    check_fits(about, split, path)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)
     result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
@@ -298,12 +333,17 @@ def test(config):
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)  # a log shows each epoch when it ends
     try:
-        main(get_config())
+        status = main(get_config())
     except Interrupted as stop:
         print(stop, flush=True)
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except UserError as error:
         print(f"main.py: {error}", file=sys.stderr)
         sys.exit(2)
+    if status:
+        sys.exit(status)

@@ -435,6 +435,7 @@ class Trainer:
         state = {"model": arrays(self.model.state_dict()), "ema": ema, "epoch": self.epoch}
         state["best_valid_acc"] = self.best_valid_acc
         state["image_shape"], state["num_classes"] = list(self.train.image_shape), self.train.num_classes
+        state["classes"] = list(self.train.classes)
         for name, weight in state["model"].items():
             if not np.isfinite(weight).all():
                 raise NotFinite(

@@ -37,6 +37,11 @@ def generator(stream: str, *numbers: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([zlib.crc32(stream.encode()), *numbers])))
 
 
+def listed(names: list[str]) -> str:
+    """The names, with commas, and no more than ten of them."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop by a signal, and has saved itself. `signum` says by which."""
 

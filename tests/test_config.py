@@ -16,8 +16,10 @@ from utils import UserError
 
 FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
 SWITCHES = [name for name, action in FLAGS.items() if action.type is str2bool]
-TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights"]
+TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "predict"]
 NUMBERS = [name for name, action in FLAGS.items() if name not in [*SWITCHES, *TEXTS] and not action.choices]
+# Flags that mean nothing alone, and what makes them meaningful.
+COMPANIONS = {"json": ["--predict=x"], "invert": ["--predict=x"], "image_size": ["--dataset=folder"]}
 
 
 def error_of(*argv):
@@ -73,13 +75,14 @@ def test_flag_without_its_value_is_an_error():
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_booleans(name):
+    others = COMPANIONS.get(name, [])
     for value, words in ((True, ["true", "1", "yes"]), (False, ["false", "0", "no"])):
         for word in words:
             for spelling in (word, word.upper(), word.capitalize()):
-                assert getattr(get_config([f"--{name}={spelling}"]), name) is value
-                assert getattr(get_config([f"--{name}", spelling]), name) is value
-    assert getattr(get_config([f"--{name}"]), name) is True
-    assert getattr(get_config([f"--{name}", "--epochs=3"]), name) is True
+                assert getattr(get_config([f"--{name}={spelling}", *others]), name) is value
+                assert getattr(get_config([f"--{name}", spelling, *others]), name) is value
+    assert getattr(get_config([f"--{name}", *others]), name) is True
+    assert getattr(get_config([f"--{name}", "--epochs=3", *others]), name) is True
     for word in ("maybe", "", "2", "-1", "None", "truee", "t", "on", " true", "0.0"):
         assert f"--{name}" in error_of(f"--{name}={word}")
 
@@ -97,6 +100,7 @@ RANGES = {
         "num_glimpses num_runs M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])
     ),
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
+    "image_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),
     "canvas_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),
     **dict.fromkeys("loc_hidden glimpse_hidden hidden_size".split(), (["0", "-1", "16385", "1.5"], ["1", "16384"])),
     "num_patches": (["0", "9", "-1", "1.0"], ["1", "8"]),
@@ -133,9 +137,9 @@ def test_numbers_outside_their_range_are_refused(name):
     refused, accepted = RANGES[name]
     for text in [*refused, "nan", "inf", "-inf", "NaN", "1e400", "-1e400", "1" + 400 * "0", "text", "", "0x10", "1,5"]:
         assert name in error_of(f"--{name}={text}")
-    kind = int if type(FLAGS[name].default) is int or name in ("limit", "lr_decay_epochs") else float
+    kind = int if type(FLAGS[name].default) is int or name in ("limit", "lr_decay_epochs", "image_size") else float
     for text in accepted:
-        value = getattr(get_config([f"--{name}={text}"]), name)
+        value = getattr(get_config([f"--{name}={text}", *COMPANIONS.get(name, [])]), name)
         assert value == float(text) and type(value) is kind
 
 
@@ -173,7 +177,7 @@ def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
 
 
 def test_choices_that_have_to_be_there():
-    assert {"mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"} <= set(FLAGS["dataset"].choices)
+    assert {"mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"} <= set(FLAGS["dataset"].choices)
     assert {"adam", "sgd", "momentum", "rmsprop", "adadelta"} <= set(FLAGS["optimizer"].choices)
     assert {"constant", "plateau", "linear", "cosine"} <= set(FLAGS["lr_schedule"].choices)
     assert {"sampled", "mean"} <= set(FLAGS["locations"].choices)
@@ -190,6 +194,11 @@ def test_choices_that_have_to_be_there():
         (["--ckpt_dir="], ["ckpt_dir"]),
         (["--data_dir=a\0b"], ["data_dir"]),
         (["--weights="], ["weights"]),
+        (["--predict", "a", ""], ["predict"]),
+        (["--predict=a", "--resume"], ["predict", "resume"]),
+        (["--json"], ["json", "predict"]),
+        (["--invert=False"], ["invert", "predict"]),
+        (["--image_size=32"], ["image_size", "folder", "mnist"]),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(argv, named):
@@ -266,7 +275,9 @@ VARIANTS = {
     "policy": ["learned", "random", "center"],
     "pixel_mean": [0.0, 0.1, -0.1],
     "pixel_std": [1.0, 0.1, 0.11],
-    "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist"],
+    "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"],
+    "data_dir": ["./data", "a", "32_a"],
+    "image_size": [None, 32, 3],
     "source": ["mnist", "fashion_mnist"],
     "canvas_size": [60, 100, 28],
     "num_clutter": [4, 8, 0],
@@ -277,14 +288,18 @@ experiments = st.fixed_dictionaries({name: st.sampled_from(values) for name, val
 def what_it_is(flags):
     """The flags that make a model or a data set: a canvas has a source and a size, clutter has a number of pieces."""
     unused = []
-    if flags["dataset"] in ("mnist", "fashion_mnist"):
+    if flags["dataset"] in ("mnist", "fashion_mnist", "folder"):
         unused += ["source", "canvas_size"]
+    if flags["dataset"] != "folder":
+        unused += ["data_dir", "image_size"]
     if flags["dataset"] != "cluttered_mnist":
         unused += ["num_clutter"]
     return {name: value for name, value in flags.items() if name not in unused}
 
 
 def config_of(flags):
+    if flags["dataset"] != "folder":
+        flags = {name: value for name, value in flags.items() if name != "image_size"}
     return get_config([f"--{name}={value}" for name, value in flags.items() if value is not None])
 
 
@@ -299,7 +314,8 @@ def test_no_two_experiments_share_a_name(flags, changes):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_flag_that_makes_another_model_or_data_set_makes_another_name(name):
-    names = {run_name(config_of({"dataset": "cluttered_mnist", name: value})) for value in VARIANTS[name]}
+    dataset = "folder" if name in ("data_dir", "image_size") else "cluttered_mnist"
+    names = {run_name(config_of({"dataset": dataset, name: value})) for value in VARIANTS[name]}
     assert len(names) == len(VARIANTS[name])
 
 
@@ -309,6 +325,10 @@ def test_data_sets_by_name():
         "fashion_mnist": ["--dataset=fashion_mnist", "--canvas_size=100", "--num_clutter=8"],
         "translated_mnist_60": ["--dataset=translated_mnist", "--num_clutter=8"],
         "cluttered_mnist_100x8": ["--dataset=cluttered_mnist", "--canvas_size=100", "--num_clutter=8"],
+        "folder_data": ["--dataset=folder"],
+        "folder_my_pets": ["--dataset=folder", "--data_dir=/some/where/my_pets/"],
+        "folder64_pets": ["--dataset=folder", "--data_dir=x/../pets", "--image_size=64"],
+        "folder_my-pets-3d9db475": ["--dataset=folder", "--data_dir=my pets"],
         "cluttered_mnist_60x4_of_fashion_mnist": ["--dataset=cluttered_mnist", "--source=fashion_mnist"],
     }
     for name, argv in names.items():

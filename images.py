@@ -1,0 +1,204 @@
+"""Image files of any kind, opened without trusting them, and made to fit a model.
+
+Images are uint8 arrays (C, H, W), C is 1 (grey) or 3 (RGB). Nothing here knows the model or the data sets.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000  # of one file: three hundred megabytes in memory; phones make fewer
+LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
+FAINT = 24  # of 255: what stands out from its background by less is no drawing
+INK = 0.25  # of the strongest stroke: less is paper, shadow or noise
+
+Image.init()
+# For EPS, Pillow would start another program; of the others it knows no more than the name.
+FORMATS = [name for name in Image.OPEN if name not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
+EXTENSIONS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+
+
+class BadImage(Exception):
+    """A file that cannot be used as an image; the message says why, and does not name the file."""
+
+
+def is_named_like_an_image(path: str) -> bool:
+    """Whether a path ends as image files do, and is not hidden."""
+    name = os.path.basename(path)
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def leads_out(path: str, folder: str) -> bool:
+    """Whether a path in a folder is, by way of links, really somewhere else."""
+    root = os.path.realpath(folder)
+    return os.path.commonpath([root, os.path.realpath(path)]) != root
+
+
+def has_colour(path: str) -> bool:
+    """Whether an image file is in colour, by its header.
+
+    Raises:
+        BadImage: it cannot be opened.
+    """
+    return _opened(path, lambda image: Image.getmodebase(image.mode) == "RGB")
+
+
+def read(path: str, channels: int, longest: int | None = None) -> np.ndarray:
+    """The pixels of an image file, turned upright as the camera says; of an animation, the first picture.
+
+    Transparent parts become black, or white where what is drawn is rather dark.
+
+    Args:
+        path: the file.
+        channels: 1 to get luminance, 3 to get RGB.
+        longest: images with a longer side are shrunk by a whole number until it is no longer than this.
+
+    Returns:
+        (channels, H, W) uint8.
+
+    Raises:
+        BadImage: it is no image, damaged, too large, or cannot be read.
+    """
+    return _opened(path, lambda image: _pixels(image, channels, longest))
+
+
+def _opened(path, use):
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadImage("it is no ordinary file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files; its warning of bombs is our error
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise BadImage(f"it has {width}x{height} pixels: at most {MAX_PIXELS:,} are read")
+                return use(image)
+    except BadImage:
+        raise
+    except UnidentifiedImageError:
+        raise BadImage("it is no image of a format that Pillow reads") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"it has far too many pixels: at most {MAX_PIXELS:,} are read") from None
+    except OSError as error:
+        raise BadImage(error.strerror or _first_line(error)) from None
+    except Exception as error:  # whatever a damaged or hostile file makes Pillow's many readers raise
+        raise BadImage(f"it is damaged: {_first_line(error)}") from None
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _pixels(image, channels, longest):
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_eight_bits(image)
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    factor = -(-max(image.size) // longest) if longest else 1
+    if factor > 1:
+        image = image.reduce((min(factor, image.width), min(factor, image.height)))
+    if image.mode == "RGBA":
+        image = _without_transparency(image)
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # (H, W) or (H, W, 3)
+    return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _to_eight_bits(image):
+    """Grey values of 16 bits, 32 bits or floating point, of which Pillow itself would keep those up to 255."""
+    values = np.asarray(image)
+    full = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 255.0
+    if image.mode != "F" and (image.mode != "I" or values.max(initial=0) > 255):
+        full = 65535.0
+    values = np.nan_to_num(values.astype(np.float32) * np.float32(255 / full))
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _without_transparency(image):
+    grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
+    ink = np.average(grey, weights=alpha) if alpha.any() else 255
+    background = Image.new("RGBA", image.size, "black" if ink >= 128 else "white")
+    return Image.alpha_composite(background, image)
+
+
+# ----------------------------------------------------------------------------------------------------------- fitting
+
+
+def fit(image: np.ndarray, height: int, width: int, enlarge: bool = True) -> np.ndarray:
+    """An image (C, h, w) in the middle of a black (C, height, width), as large as its aspect allows.
+
+    Args:
+        enlarge: whether an image that is smaller on both axes grows.
+    """
+    channels, h, w = image.shape
+    scale = min(height / h, width / w)
+    if scale < 1 or (scale > 1 and enlarge):
+        image = resize(image, max(1, round(h * scale)), max(1, round(w * scale)))
+        _, h, w = image.shape
+    result = np.zeros((channels, height, width), np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    result[:, top : top + h, left : left + w] = image
+    return result
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (C, h, w) as (C, height, width), bilinear; averaged over all that falls into a pixel when it shrinks."""
+    return np.stack([np.asarray(Image.fromarray(plane).resize((width, height), Image.BILINEAR)) for plane in image])
+
+
+def is_dark_on_light(image: np.ndarray) -> bool:
+    """Whether a grey image (1, H, W) is plainly dark on light: its border is light, and what differs from it darker."""
+    grey = resize(image, *(min(side, 256) for side in image.shape[1:]))[0].astype(int)  # no single pixel decides
+    border = border_level(grey)
+    darker, lighter = border - grey.min(), grey.max() - border
+    return bool(border > 127 and darker > FAINT and darker > 2 * lighter)
+
+
+def border_level(grey: np.ndarray) -> float:
+    """The median of the outermost rows and columns of (H, W)."""
+    return float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+
+
+def fit_drawing(image: np.ndarray, side: int, box: int) -> np.ndarray:
+    """What is drawn in an image, the way MNIST was made of NIST's digits.
+
+    Paper and shadows become black and the strongest stroke white; what is left is cut out, scaled with its aspect to
+    fit a box of box x box pixels, and its centre of mass moved to the middle of side x side pixels.
+
+    Args:
+        image: (1, H, W) uint8, light on dark.
+
+    Returns:
+        (1, side, side) uint8. Where nothing stands out, the whole image is fitted instead.
+    """
+    grey = image[0].astype(np.float32)
+    grey = np.clip(grey - border_level(grey), 0, None)
+    if grey.max() < FAINT:
+        return fit(image, side, side)
+    grey *= 255 / grey.max()
+    grey[grey < 255 * INK] = 0
+    rows, columns = (np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0))
+    grey = np.rint(grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8)
+    scale = box / max(grey.shape)
+    drawing = resize(grey[None], *(max(1, round(length * scale)) for length in grey.shape))[0]
+    result = np.zeros((1, side, side), np.uint8)
+    top, left = (_start(drawing.sum(axis=axis, dtype=float), side) for axis in (1, 0))
+    result[0, top : top + drawing.shape[0], left : left + drawing.shape[1]] = drawing
+    return result
+
+
+def _start(mass, side):
+    """Where a line of masses (n,) has to begin among `side` places for its centre to be in the middle."""
+    centre = (mass * np.arange(len(mass))).sum() / max(mass.sum(), 1)
+    return int(np.clip(round(side / 2 - centre), 0, side - len(mass)))

@@ -1,0 +1,252 @@
+"""`python main.py --predict PATH...`: own images of any kind, classified, with the path that the model looked along."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from PIL import Image, ImageDraw
+
+import images
+from config import CANVASES
+from data_sources import DATASETS
+from model import Noise, RecurrentAttention, draw_noise
+from trainer import build_model, load_weights
+from utils import UserError, make_folder
+
+BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
+SIDE = 28  # pixels: images of these two
+PIXELS_AT_ONCE = 2**24  # in the copies of an image that are looked at together
+MAX_SIDE = 4096  # pixels
+
+
+class Classifier(NamedTuple):
+    """A trained model, and what has to be known to use it."""
+
+    model: RecurrentAttention
+    image_shape: tuple[int, int, int]  # C, H, W
+    classes: list[str]  # names, in the order of the labels
+
+
+class Prediction(NamedTuple):
+    """What the model makes of one image."""
+
+    probabilities: np.ndarray  # (classes,), averaged over the rollouts
+    locations: np.ndarray  # (T, 2) of the first rollout
+
+
+def load_classifier(config, weights: dict[str, np.ndarray], about: dict, path: str) -> Classifier:
+    """The model that a file of weights holds.
+
+    Args:
+        config: settings, after those of the file were adopted.
+        weights: by parameter name.
+        about: what else the file says: image_shape and classes are used where they are there.
+        path: the file, for errors.
+
+    Raises:
+        UserError: the file contradicts itself, or its weights do not fit the settings.
+    """
+    side = config.canvas_size if config.dataset in CANVASES else SIDE
+    shape = about.get("image_shape", [1, side, side])
+    whole = isinstance(shape, (list, tuple)) and len(shape) == 3 and all(type(length) is int for length in shape)
+    if not whole or shape[0] not in (1, 3) or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
+        raise UserError(f"{path} cannot be used: images of {shape!r} are neither grey nor RGB")
+    bias = weights.get("classifier.fc.bias")
+    if bias is None or bias.ndim != 1:
+        raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
+    classes = about.get("classes", usual_classes(config, len(bias)))
+    if not isinstance(classes, (list, tuple)) or [type(name) for name in classes] != [str] * len(bias):
+        raise UserError(f"{path} cannot be used: it does not name its {len(bias)} classes")
+    model = build_model(config, tuple(shape), len(bias))
+    load_weights(model, weights)
+    model.eval()
+    return Classifier(model, tuple(shape), list(classes))
+
+
+def usual_classes(config, count: int) -> list[str]:
+    """Names for the classes of a file that gives none: those of the data set, or numbers."""
+    known = DATASETS.get(config.source if config.dataset in CANVASES else config.dataset)
+    return list(known.classes) if known and len(known.classes) == count else [str(label) for label in range(count)]
+
+
+def predict(config, classifier: Classifier, out) -> int:
+    """Classify what --predict names: a line per image on `out`, a picture each, and what is skipped on stderr.
+
+    Args:
+        config: settings, after those of the checkpoint were adopted.
+        classifier: the model.
+        out: a text file.
+
+    Returns:
+        how many files, folders and links were skipped.
+
+    Raises:
+        UserError: a picture cannot be written, or the model gives no probabilities.
+    """
+    folder = os.path.join(config.plots_dir, "predict")
+    make_folder(folder)
+    paths, skipped = find(config.predict)
+    taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
+    for path in paths:
+        try:
+            image = prepare(path, config, classifier.image_shape)
+        except images.BadImage as error:
+            skipped.append((path, str(error)))
+            skip(*skipped[-1])
+            continue
+        found = look(classifier.model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
+        if not np.isfinite(found.probabilities).all():
+            raise UserError("the model gives no finite probabilities: its weights are not usable")
+        picture = free_name(folder, path, taken)
+        save_picture(picture, image, found.locations, classifier.model.sensor.retina)
+        out.write(report(path, found, classifier.classes, picture, config.json) + "\n")
+        out.flush()
+    return len(skipped)
+
+
+def find(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The images that paths stand for, and what was skipped and why (that was also said on stderr).
+
+    A file is taken as it is. Of a folder, all files named like images, in it and in the folders below, sorted; hidden
+    ones are left out, and links that lead out of the folder are skipped.
+    """
+    found, skipped = [], []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        before = len(found) + len(skipped)
+        for parent, folders, names in os.walk(path, onerror=lambda error: skipped.append((error.filename, str(error)))):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))  # os.walk enters no links
+            named = [name for name in names if images.is_named_like_an_image(name)]
+            for name in sorted(named) + folders:
+                inside = os.path.join(parent, name)
+                if os.path.islink(inside) and images.leads_out(inside, path):
+                    skipped.append((inside, f"it is a link out of {path}"))
+                elif name in named:
+                    found.append(inside)
+        if len(found) + len(skipped) == before:
+            skipped.append((path, "there is no image in it"))
+    for each in skipped:
+        skip(*each)
+    return found, skipped
+
+
+def skip(path: str, why: str) -> None:
+    """Say on stderr that something is left out."""
+    print(f"main.py: skipped {printable(path)}: {why}", file=sys.stderr)
+
+
+def printable(path: str) -> str:
+    """A path as it is, or in quotes and escaped where it would break a line or a terminal."""
+    return path if path.isprintable() else repr(path)
+
+
+def prepare(path: str, config, shape: tuple[int, int, int]) -> np.ndarray:
+    """The image in a file, as the model was trained to see it: (C, H, W) uint8.
+
+    Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
+    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of folders see what
+    `folder_data` would give them. An image of the model's own size is taken as it is, but for the inversion.
+
+    Raises:
+        BadImage: see `images.read`.
+    """
+    image = images.read(path, shape[0], images.LONGEST)
+    light_on_dark = config.dataset != "folder"
+    if config.invert or (config.invert is None and light_on_dark and images.is_dark_on_light(image)):
+        image = 255 - image
+    if image.shape == shape:
+        return image
+    if config.dataset in BOX and shape == (1, SIDE, SIDE):
+        return images.fit_drawing(image, SIDE, BOX[config.dataset])
+    return images.fit(image, *shape[1:], enlarge=config.dataset not in CANVASES)
+
+
+@paddle.no_grad()
+def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations: str, seed: int) -> Prediction:
+    """Look at one image (C, H, W) M times, with T glimpses each, as `trainer.evaluate` does.
+
+    Noise comes from (seed, image), and the M rollouts are a batch of their own: so what else is predicted, and in
+    which order, changes no bit.
+    """
+    M = 1 if locations == "mean" else M
+    noise = draw_noise(M, T, "predict", seed, zlib.crc32(image.tobytes()))
+    if locations == "mean":
+        noise = tuple(np.zeros_like(part) for part in noise)
+    at_once = min(M, max(1, PIXELS_AT_ONCE // image.size))
+    probabilities, path = 0, None
+    for start in range(0, M, at_once):
+        first, choices = (paddle.to_tensor(part[start : start + at_once]) for part in noise)
+        copies = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
+        rollout = model.rollout(paddle.to_tensor(copies), Noise(first, choices))
+        probabilities = probabilities + np.exp(rollout.log_probs.numpy()).sum(axis=0) / M  # (classes,)
+        path = rollout.locations.numpy()[0] if path is None else path  # (T, 2)
+    return Prediction(probabilities, path)
+
+
+def report(path: str, found: Prediction, classes: list[str], picture: str, as_json: bool) -> str:
+    """What is printed about an image: a line for people, or a JSON object.
+
+    Its "path" holds the T locations (x, y) in [-1, 1], from the top left to the bottom right corner of the image that
+    the model saw; "probabilities" are those of all classes in the order of their labels.
+    """
+    label = int(found.probabilities.argmax())
+    probability = float(found.probabilities[label])
+    if not as_json:
+        steps = " ".join(f"({x:.2f},{y:.2f})" for x, y in found.locations)
+        answer = f"{printable(classes[label])} ({100 * probability:.2f} %)"
+        return f"{printable(path)}: {answer}, path {steps}, {printable(picture)}"
+    record = {"image": path, "class": classes[label], "label": label, "probability": probability}
+    record.update(probabilities=found.probabilities.tolist(), path=found.locations.tolist(), picture=picture)
+    return json.dumps(record)
+
+
+def free_name(folder: str, path: str, taken: set[str]) -> str:
+    """Where the picture of an image goes: a name in `folder` that is not yet in `taken`, to which it is added."""
+    stem = os.path.splitext(os.path.basename(path))[0][:60]
+    number, name = 1, f"{stem}_path.png"
+    while os.path.abspath(os.path.join(folder, name)) in taken:
+        number, name = number + 1, f"{stem}_path-{number + 1}.png"
+    taken.add(os.path.abspath(os.path.join(folder, name)))
+    return os.path.join(folder, name)
+
+
+def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) -> None:
+    """Write a PNG of the image that the model saw, with its finest patches, numbered, and the line between them.
+
+    Args:
+        path: the file.
+        image: (C, H, W) uint8.
+        locations: (T, 2).
+        retina: the model's, which says where a location lies and how large a patch is.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    _, height, width = image.shape
+    scale = max(1, 448 // max(height, width))  # whole, so that every pixel stays a square
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    picture = picture.resize((width * scale, height * scale), Image.NEAREST)
+    draw = ImageDraw.Draw(picture)
+    size = np.array([width, height])
+    unit = 1 if retina.unit_pixels is None else 2 * retina.unit_pixels / size
+    corners = (np.floor((locations * unit + 1) * size / 2) - retina.g // 2) * scale  # (T, 2): top left of the patches
+    centres = corners + retina.g * scale / 2
+    draw.line([tuple(centre) for centre in centres], fill="#e69f00", width=2)
+    for number, (corner, centre) in enumerate(zip(corners, centres), 1):
+        draw.rectangle([*corner, *(corner + retina.g * scale - 1)], outline="#56b4e9", width=2)
+        x, y = centre
+        draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill="#e69f00")
+        draw.text((x - 3 * len(str(number)), y - 6), str(number), fill="black")
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
