@@ -1,0 +1,69 @@
+"""The model for `paddle.hub`:
+
+model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")        # published weights
+model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any checkpoint
+probabilities = model(images)  # (B, C, H, W), uint8 or in [0, 1], to (B, classes)
+"""
+
+dependencies = ["paddle", "numpy"]
+
+import functools as _functools
+
+import paddle as _paddle
+
+import checkpoint as _checkpoint
+import config as _config
+import model as _model
+import predict as _predict
+import utils as _utils
+
+try:  # now: once this file is loaded, paddle.hub takes its folder off the path
+    import published as _store
+except ModuleNotFoundError:
+    _store = None
+
+
+def ram(preset="mnist", weights=None):
+    """A trained Recurrent Attention Model, ready to classify.
+
+    Args:
+        preset: whose published weights to take, see `python main.py --preset=help`.
+        weights: take those in this checkpoint instead.
+
+    Returns:
+        A `RecurrentAttention`. Calling it with images gives class probabilities by the policy's mean locations, with
+        the first glimpse in the middle: nothing is random. `classes` are the names of the classes, `image_shape`
+        (C, H, W) and `num_glimpses` what it was trained on; `rollout` gives locations, too.
+
+    Raises:
+        utils.UserError: the file cannot be used, or there are no published weights of this preset.
+    """
+    config = _config.get_config([])
+    if weights is None:
+        state, about, path = _published(preset)
+    else:
+        path = str(weights)
+        about = _checkpoint.read(path)
+        state = _checkpoint.state_from(about, path)
+    _config.adopt_model(config, about, path)
+    found = _predict.load_classifier(config, state, about, path)
+    network = found.model
+    network.classes, network.image_shape, network.num_glimpses = found.classes, found.image_shape, config.num_glimpses
+    network.forward = _functools.partial(_probabilities, network)
+    return network
+
+
+def _published(preset):
+    if _store is None:
+        raise _utils.UserError("this copy has no published weights; name a file with weights=PATH")
+    found = _store.load(preset)
+    return found.weights, {**found.facts, "settings": found.settings}, f"the published {preset}"
+
+
+@_paddle.no_grad()
+def _probabilities(network, images):
+    """Class probabilities (B, classes) of images (B, C, H, W)."""
+    images = images if isinstance(images, _paddle.Tensor) else _paddle.to_tensor(images)
+    count = images.shape[0]
+    noise = _model.Noise(_paddle.zeros([count, 2]), _paddle.zeros([count, network.num_glimpses - 1, 2]))
+    return _paddle.exp(network.rollout(images, noise).log_probs)

@@ -1,0 +1,92 @@
+"""Tests of hubconf: the model as `paddle.hub` loads it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from test_main import ROOT, Place
+
+import checkpoint
+from data_loader import get_test
+from trainer import evaluate
+from utils import UserError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_mnist):
+    """A place with a small trained model, and the test images it is for."""
+    place = Place(tmp_path_factory.mktemp("hub") / "place", tiny_mnist.folder)
+    with tiny_mnist.registered():
+        place.run("--epochs=3")
+    return place
+
+
+def load(**arguments):
+    return paddle.hub.load(str(ROOT), "ram", source="local", **arguments)
+
+
+def test_only_the_model_is_listed_and_it_is_explained():
+    assert paddle.hub.list(str(ROOT), source="local") == ["ram"]
+    assert "weights" in paddle.hub.help(str(ROOT), "ram", source="local")
+
+
+def test_loaded_model_does_what_the_test_does(trained, tiny_mnist):
+    network = load(weights=str(trained.best))
+    assert (network.classes, network.image_shape, network.num_glimpses) == (list("0123456789"), (1, 28, 28), 3)
+    images, labels = tiny_mnist.arrays["test_images"][:, None], tiny_mnist.arrays["test_labels"]
+    probabilities = network(images).numpy()
+    assert probabilities.shape == (100, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(network(paddle.to_tensor(images / 255, "float32")).numpy(), probabilities, atol=1e-5)
+    np.testing.assert_array_equal(network(images).numpy(), probabilities)
+    settings = checkpoint.read(str(trained.best))["settings"]
+    with tiny_mnist.registered():
+        split = get_test(type("Config", (), {**settings, "data_dir": str(trained.data)}))
+    expected = evaluate(network, split, 3, 1, "mean", 1)
+    assert (probabilities.argmax(axis=1) == labels).sum() == expected.correct
+
+
+def test_single_glimpse_and_single_image(tmp_path, tiny_mnist):
+    place = Place(tmp_path / "place", tiny_mnist.folder)
+    with tiny_mnist.registered():
+        place.run("--epochs=1", "--limit=64", "--num_glimpses=1")
+    network = load(weights=str(next(place.ckpt.glob("*_model_best.pdparams"))))
+    assert network(np.zeros((1, 1, 28, 28), np.uint8)).shape == [1, 10]
+
+
+def test_file_that_cannot_be_used_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="absent"):
+        load(weights=str(tmp_path / "absent.pdparams"))
+    (tmp_path / "text.pdparams").write_text("hello")
+    with pytest.raises(UserError, match="text.pdparams"):
+        load(weights=str(tmp_path / "text.pdparams"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("published") is not None, reason="there are published weights")
+def test_without_published_weights_the_way_out_is_named():
+    with pytest.raises(UserError, match="weights=PATH"):
+        load(preset="mnist")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("published") is None, reason="there are no published weights")
+def test_published_weights():
+    network = load(preset="mnist")
+    assert network.classes == list("0123456789") and network.image_shape == (1, 28, 28)
+    assert network(np.zeros((2, 1, 28, 28), np.uint8)).shape == [2, 10]
+
+
+def test_other_process_in_another_folder_loads_it(trained, tmp_path):
+    code = (
+        "import sys, paddle; network = paddle.hub.load(sys.argv[1], 'ram', source='local', weights=sys.argv[2]); "
+        "print(network(paddle.zeros([2, 1, 28, 28])).shape)"
+    )
+    command = [sys.executable, "-c", code, str(ROOT), str(trained.best)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "[2, 10]" in done.stdout, done.stderr
