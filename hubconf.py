@@ -1,34 +1,30 @@
 """The model for `paddle.hub`:
 
-model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")        # published weights
-model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any checkpoint
+model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")           # published weights
+model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any file that --weights takes
 probabilities = model(images)  # (B, C, H, W), uint8 or in [0, 1], to (B, classes)
 """
 
-dependencies = ["paddle", "numpy"]
+dependencies = ["paddle", "numpy", "PIL", "tqdm"]
 
 import functools as _functools
 
 import paddle as _paddle
 
-import checkpoint as _checkpoint
+# All now: once this file is loaded, paddle.hub takes its folder off the path.
 import config as _config
+import main as _main
 import model as _model
 import predict as _predict
-import utils as _utils
-
-try:  # now: once this file is loaded, paddle.hub takes its folder off the path
-    import published as _store
-except ModuleNotFoundError:
-    _store = None
+import published as _published
 
 
 def ram(preset="mnist", weights=None):
     """A trained Recurrent Attention Model, ready to classify.
 
     Args:
-        preset: whose published weights to take, see `python main.py --preset=help`.
-        weights: take those in this checkpoint instead.
+        preset: whose published weights to take; `python published.py` lists them.
+        weights: take those in this file instead.
 
     Returns:
         A `RecurrentAttention`. Calling it with images gives class probabilities by the policy's mean locations, with
@@ -40,24 +36,17 @@ def ram(preset="mnist", weights=None):
     """
     config = _config.get_config([])
     if weights is None:
-        state, about, path = _published(preset)
+        path = _published.path_of(preset)
+        state, saved, about = _published.load(preset)
     else:
         path = str(weights)
-        about = _checkpoint.read(path)
-        state = _checkpoint.state_from(about, path)
-    _config.adopt_model(config, about, path)
+        state, saved, _, about = _main.read_weights(path)
+    _config.adopt(config, saved, path, [*_config.ARCHITECTURE, *_config.DATA])
     found = _predict.load_classifier(config, state, about, path)
     network = found.model
     network.classes, network.image_shape, network.num_glimpses = found.classes, found.image_shape, config.num_glimpses
     network.forward = _functools.partial(_probabilities, network)
     return network
-
-
-def _published(preset):
-    if _store is None:
-        raise _utils.UserError("this copy has no published weights; name a file with weights=PATH")
-    found = _store.load(preset)
-    return found.weights, {**found.facts, "settings": found.settings}, f"the published {preset}"
 
 
 @_paddle.no_grad()

@@ -411,4 +411,4 @@ def test_adopt_keeps_every_value_that_a_run_can_save():
 
 
 def test_what_may_be_none():
-    assert OPTIONAL == {"std_end", *(n for n, v in vars(get_config([])).items() if v is None)}
+    assert OPTIONAL == {"std_end", *(n for n, v in settings(get_config([])).items() if v is None)}

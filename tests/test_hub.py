@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import sys
 import numpy as np
 import paddle
 import pytest
+import safetensors.numpy
 from test_main import ROOT, Place
 
 import checkpoint
+import published
 from data_loader import get_test
 from trainer import evaluate
 from utils import UserError
@@ -68,17 +71,26 @@ def test_file_that_cannot_be_used_is_an_error(tmp_path):
         load(weights=str(tmp_path / "text.pdparams"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("published") is not None, reason="there are published weights")
-def test_without_published_weights_the_way_out_is_named():
-    with pytest.raises(UserError, match="weights=PATH"):
-        load(preset="mnist")
+def test_preset_without_published_weights_is_an_error():
+    with pytest.raises(UserError, match="no published weights"):
+        load(preset="paper-cluttered100")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("published") is None, reason="there are no published weights")
-def test_published_weights():
-    network = load(preset="mnist")
+def test_published_weights(trained, tmp_path, monkeypatch):
+    content = checkpoint.read(str(trained.best))
+    data = safetensors.numpy.save(content["ema"])
+    (tmp_path / "mnist.safetensors").write_bytes(data)
+    facts = {key: kind() if isinstance(kind, type) else 0 for key, kind in published.FACTS.items()}
+    facts.update(settings=content["settings"], image_shape=[1, 28, 28], num_classes=10)
+    facts.update(sha256=hashlib.sha256(data).hexdigest())
+    (tmp_path / "mnist.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(published, "FOLDER", str(tmp_path))
+    network, expected = load(preset="mnist"), load(weights=str(trained.best))
     assert network.classes == list("0123456789") and network.image_shape == (1, 28, 28)
-    assert network(np.zeros((2, 1, 28, 28), np.uint8)).shape == [2, 10]
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 28, 28)).astype(np.uint8)
+    np.testing.assert_array_equal(network(images).numpy(), expected(images).numpy())
+    again = load(weights=str(tmp_path / "mnist.safetensors"))
+    np.testing.assert_array_equal(again(images).numpy(), expected(images).numpy())
 
 
 def test_other_process_in_another_folder_loads_it(trained, tmp_path):
