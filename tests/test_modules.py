@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import RecurrentAttention
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, Retina
+from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Retina
 
 F32 = np.float32
 
@@ -210,6 +210,20 @@ def test_core_network_is_its_formula():
     g_t, h = normal(4, 6), normal(4, 5, seed=1)
     expected = relu(numpy_linear(net.i2h, g_t) + numpy_linear(net.h2h, h))
     assert np.allclose(net(tensor(g_t), tensor(h)).numpy(), expected, atol=1e-5)
+
+
+def test_lstm_core_is_paddles_lstm_cell_with_an_open_forget_gate():
+    net, cell, D = with_random_biases(LSTMCore(6, 5)), paddle.nn.LSTMCell(6, 5), 5
+    order = np.r_[0 : 2 * D, 3 * D : 4 * D, 2 * D : 3 * D]  # i, f, o, u here; i, f, u, o there
+    for ours, (weight, bias) in ((net.i2h, (cell.weight_ih, cell.bias_ih)), (net.h2h, (cell.weight_hh, cell.bias_hh))):
+        weight.set_value(ours.weight.numpy()[:, order].T)
+        bias.set_value(ours.bias.numpy()[order])
+    cell.bias_ih.set_value(cell.bias_ih + tensor(np.repeat([0, 1, 0, 0], D)))
+    g_t, h, c = (tensor(normal(4, n, seed=n)) for n in (6, 5, 5))
+    _, (expected_h, expected_c) = cell(g_t, (h, c))
+    state = net(g_t, paddle.concat([h, c], axis=1))
+    assert state.shape == [4, net.state_size]
+    assert np.allclose(state.numpy(), np.concatenate([expected_h.numpy(), expected_c.numpy()], 1), atol=1e-6)
 
 
 def test_action_network_gives_log_probabilities():
