@@ -137,7 +137,7 @@ def build_parser() -> Parser:
         help="reward to expect: predicted from h_t, or what the image's other paths earned",
     )
     group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
-    group.add_argument("--valid_M", type=number(int, 1, 1000), default=1, help="the same for validation")
+    group.add_argument("--valid_M", type=number(int, 1, 1000), default=3, help="the same for validation")
     group.add_argument(
         "--locations",
         choices=("sampled", "mean"),
@@ -175,7 +175,7 @@ def build_parser() -> Parser:
     group.add_argument("--optimizer", choices=optimizers, default="adam", help="optimiser")
     group.add_argument("--momentum", type=number(float, 0, 1, open_high=True), default=0.5, help="momentum's momentum")
     group.add_argument("--nesterov", **switch, default=True, help="whether that momentum is Nesterov's")
-    group.add_argument("--epochs", type=size, default=150, help="epochs to train for")
+    group.add_argument("--epochs", type=size, default=300, help="epochs to train for")
     group.add_argument("--init_lr", type=positive, default=1e-3, help="initial learning rate")
     group.add_argument("--min_lr", type=number(float, 0), default=0.0, help="learning rate never falls below this")
     schedules = ("constant", "plateau", "linear", "cosine")
@@ -185,7 +185,7 @@ def build_parser() -> Parser:
     )
     group.add_argument("--lr_patience", type=count, default=20, help="plateau: epochs without progress until a cut")
     group.add_argument("--lr_factor", type=fraction, default=0.1, help="plateau: factor of a cut")
-    group.add_argument("--train_patience", type=size, default=50, help="epochs without a better model until the end")
+    group.add_argument("--train_patience", type=size, default=100, help="epochs without a better model until the end")
     group.add_argument("--clip_norm", type=number(float, 0), default=0.0, help="clip the gradient's norm (0: do not)")
     group.add_argument("--clip_value", type=number(float, 0), default=0.0, help="clip its elements (0: do not)")
     group.add_argument(

@@ -19,7 +19,7 @@ CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num
 RANDOM = {"policy": "random"}
 # What all earlier systems have in common: plain weights, no augmentation, one rollout.
 OLD = {"std": 0.11, "std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
-OLD.update({"augment_shear": 0.0, "M": 1})
+OLD.update({"augment_shear": 0.0, "M": 1, "valid_M": 1})
 PAPER = {**OLD, "optimizer": "momentum", "nesterov": False, "momentum": 0.9, "batch_size": 20}
 PAPER.update({"init_lr": 0.01, "lr_schedule": "linear", "epochs": 200, "train_patience": 200})
 KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "min_lr": 1e-5}
@@ -54,6 +54,7 @@ PRESETS = {
             "init_lr": 3e-4,
             "lr_schedule": "plateau",
             "epochs": 200,
+            "train_patience": 50,
             "pixel_mean": 0.1307,
             "pixel_std": 0.3081,
             "reinforce_weight": 0.01,
