@@ -5,6 +5,7 @@
     python benchmark.py --json=speed.json        # the same figures for machines
     python benchmark.py --plot                   # time per step against glimpses, batch size and patches
     python benchmark.py --ablation               # what each optimisation is worth: without it, in turn
+    python benchmark.py --quality                # minutes of `python main.py` until 1 % validation error with M=10
 
 Each case runs the trainer's own step of the default recipe on real images: drawing them, forward, backward, optimiser
 and weight averaging. Cases take turns, round after round, and medians are given, so that a machine whose speed drifts
@@ -257,6 +258,32 @@ def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict
     return {what: {name: statistics.median(values) for name, values in row.items()} for what, row in rates.items()}
 
 
+class Reached(Exception):
+    """The validation error is low enough."""
+
+
+def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
+    """Train with the default recipe, but M=10 at validation, until that error (in percent) is undercut.
+
+    Returns:
+        "epochs", and "minutes" with all validations in them.
+    """
+    from data_loader import get_train_valid
+    from trainer import Trainer
+
+    def log(record: dict) -> None:
+        if record["val_err"] < error:
+            raise Reached
+
+    config = get_config(["--valid_M=10", f"--data_dir={os.path.abspath(data_dir)}"])
+    trainer = Trainer(config, *get_train_valid(config), save=lambda _: None, save_best=lambda _: None, log=log)
+    began = time.perf_counter()
+    with contextlib.suppress(Reached):
+        trainer.fit()
+        raise UserError(f"the training has ended with no validation error below {error} %")
+    return {"epochs": trainer.epoch, "minutes": (time.perf_counter() - began) / 60}
+
+
 def step_ms(flags: list[str], data_dir: str, steps: int = 30) -> float:
     """Median milliseconds of a training step with these flags."""
     case = Case("", flags, data_dir)
@@ -315,6 +342,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plot", nargs="?", const="plots/readme/scaling.png", metavar="FILE", help="draw the scaling")
     parser.add_argument("--ablation", action="store_true", help="measure what each optimisation is worth")
+    parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
     prepare_cpu()
@@ -323,6 +351,12 @@ def main(argv: list[str] | None = None) -> dict:
     if options.plot:
         plot(options.plot, options.data_dir)
         return {}
+    if options.quality:
+        reached = time_to_quality(options.data_dir)
+        print(
+            f"validation error with M=10 under 1 % after {reached['epochs']} epochs, {reached['minutes']:.2f} minutes"
+        )
+        return reached
     names = list(CASES) if options.case == "all" else [options.case]
     if options.ablation:
         rates = ablation(names, options.data_dir)
