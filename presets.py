@@ -13,6 +13,8 @@ class Preset(NamedTuple):
 
 
 CANVAS = {"patch_size": 12, "glimpse_scale": 2, "num_glimpses": 8, "augment_shift": 0}
+# On canvases the image has to be found first: more memory, and a wider search.
+OURS = {"core": "lstm", "std": 0.4, "std_end": 0.05, "epochs": 250}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
 CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
@@ -28,12 +30,16 @@ KERAS.update({"lr_decay_epochs": 800, "epochs": 2000})
 PRESETS = {
     "mnist": Preset("MNIST, 6 glimpses of 8x8, the default recipe", {}),
     "mnist7": Preset("MNIST, 7 glimpses of 8x8", {"num_glimpses": 7}),
-    "translated": Preset("translated MNIST 60x60, 8 glimpses of 12x12 at 3 scales", TRANSLATED),
-    "cluttered60": Preset("cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", CLUTTERED60),
-    "cluttered100": Preset("cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", CLUTTERED100),
+    "translated": Preset("translated MNIST 60x60, 8 glimpses of 12x12 at 3 scales", {**TRANSLATED, **OURS}),
+    "cluttered60": Preset(
+        "cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", {**CLUTTERED60, **OURS}
+    ),
+    "cluttered100": Preset(
+        "cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", {**CLUTTERED100, **OURS}
+    ),
     "fashion": Preset("Fashion-MNIST, 12 glimpses of 8x8", {"dataset": "fashion_mnist", "num_glimpses": 12}),
-    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **RANDOM}),
-    "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **RANDOM}),
+    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS, **RANDOM}),
+    "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS, **RANDOM}),
     "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
     "paper-translated": Preset("the paper's optimiser on translated MNIST", {**PAPER, **TRANSLATED}),
     "paper-cluttered60": Preset("the paper's optimiser on cluttered MNIST 60x60", {**PAPER, **CLUTTERED60}),
