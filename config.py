@@ -214,28 +214,33 @@ def build_parser() -> Parser:
     group.add_argument("--ckpt_dir", default="./ckpt", help="folder of the checkpoints")
     group.add_argument("--logs_dir", default="./logs/", help="folder of the logs")
     group.add_argument("--plots_dir", default="./plots", help="folder of the pictures")
-    group.add_argument("--use_tensorboard", **switch, default=False, help="write scalars for VisualDL, too")
+    visualdl = "write scalars, paths of glimpses and histograms of the weights for VisualDL, too"
+    group.add_argument("--use_visualdl", **switch, default=False, help=visualdl)
+    group.add_argument("--use_tensorboard", **switch, default=False, help="older name of --use_visualdl")
     group.add_argument("--print_freq", type=size, default=10, help="steps between updates of the progress bar")
     group.add_argument("--plot_freq", type=count, default=1, help="epochs between stored glimpses (0: never)")
     group.add_argument("--save_freq", type=count, default=0, help="steps between checkpoints (0: every ten seconds)")
     return parser
 
 
-def get_config(argv: list[str] | None = None) -> argparse.Namespace:
+def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> argparse.Namespace:
     """Parse and check the flags.
 
     Args:
         argv: the arguments, e.g. ["--epochs=1"]; None takes those of the process.
+        extend: adds to the parser what another program than main.py takes besides.
 
     Raises:
         UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
     """
     # A first pass, with nothing to fall back on, tells which flags were given.
     bare = build_parser()
+    extend(bare)
     for action in bare._actions:
         action.default = argparse.SUPPRESS
     given = bare.parse_args(argv)
     parser = build_parser()
+    extend(parser)
     preset = getattr(given, "preset", None)
     if preset == "help":
         print(listing())
@@ -348,11 +353,11 @@ def run_name(config: argparse.Namespace) -> str:
 
 # Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
 FREE = frozenset(
-    "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_tensorboard is_train "
-    "best resume weights num_runs data_dir ckpt_dir logs_dir plots_dir".split()
+    "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_visualdl "
+    "use_tensorboard is_train best resume weights num_runs data_dir ckpt_dir logs_dir plots_dir".split()
 )
 # Those of them that a resumed run keeps unless they are given anew.
-KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_tensorboard".split()
+KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_visualdl use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
     "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "

@@ -134,6 +134,10 @@ class CanvasSplit(Split):
         add_saturating(canvases, images, draws[:, 0], draws[:, 1])
         return canvases, labels
 
+    def corners(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Where the images (B,) were placed on their canvases: (B, 2), row and column of their top left corners."""
+        return self._draw(epoch)[self.rows[indices], :2]
+
     def _draw(self, epoch: int) -> np.ndarray:
         """Draws (A, 2 + 5 n) for all images of the file, drawn once per epoch.
 

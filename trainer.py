@@ -83,9 +83,15 @@ class Evaluation(NamedTuple):
         return 100 - self.accuracy
 
 
+def evaluation_noise(split, num_glimpses: int, M: int, locations: str, seed: int) -> list[tuple]:
+    """The noise of each rollout that `evaluate` makes of a split, for all its images: see `draw_noise`."""
+    noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(M)]
+    return [tuple(np.zeros_like(part) for part in pair) for pair in noise] if locations == "mean" else noise
+
+
 @paddle.no_grad()
 def evaluate(
-    model: RecurrentAttention | Baseline, split, num_glimpses: int, M: int, locations: str, seed: int
+    model: RecurrentAttention | Baseline, split, num_glimpses: int, M: int, locations: str, seed: int, watch=None
 ) -> Evaluation:
     """Classify every image of a split by the mean of the class probabilities of M rollouts.
 
@@ -96,15 +102,14 @@ def evaluate(
         M: rollouts per image. With `locations="mean"`, or a baseline, all are equal, and one is made.
         locations: "sampled" from the policy, or the policy's "mean" with the first glimpse in the middle.
         seed: evaluation noise comes from (seed, split, rollout, image), so it is the same after every epoch.
+        watch: called with the numbers of the images and the `Rollout`, for every rollout of every batch.
 
     Returns:
         How many of how many images were classified right, and the mean loss.
     """
     model.eval()
     rollouts = M if model.samples and locations == "sampled" else 1
-    noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(rollouts)]
-    if locations == "mean":
-        noise = [tuple(np.zeros_like(part) for part in pair) for pair in noise]
+    noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
     loss, correct = 0.0, 0
     for start in range(0, len(split), EVAL_BATCH):
         index = np.arange(start, min(start + EVAL_BATCH, len(split)))
@@ -114,6 +119,8 @@ def evaluate(
         for first, choices in noise:
             rollout = model.rollout(scene, Noise(paddle.to_tensor(first[index]), paddle.to_tensor(choices[index])))
             probs = probs + paddle.exp(rollout.log_probs) / rollouts  # (B, classes)
+            if watch:
+                watch(index, rollout)
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
         loss += float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
         correct += int((probs.argmax(axis=1) == y).sum())
@@ -334,14 +341,21 @@ class Trainer:
         """What the model sees of the first N validation images (at most 9), always with the same noise.
 
         Returns:
-            images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes).
+            images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes), classes (classes,),
+            which are their names, and retina (4,): g, k, s and unit_pixels, or 0 if that is None.
         """
+        c = self.config
         images, labels = self.valid.batch(np.arange(min(9, len(self.valid))))
-        noise = draw_noise(len(labels), self.config.num_glimpses, "evaluate/valid", self.config.random_seed, 0)
+        noise = draw_noise(len(labels), c.num_glimpses, "evaluate/valid", c.random_seed, 0)
         rollout = self.evaluated.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
-        probabilities = np.exp(rollout.log_probs.numpy())
-        locations = rollout.locations.numpy()
-        return {"images": images, "labels": labels, "locations": locations, "probabilities": probabilities}
+        return {
+            "images": images,
+            "labels": labels,
+            "locations": rollout.locations.numpy(),
+            "probabilities": np.exp(rollout.log_probs.numpy()),
+            "classes": np.array(self.valid.classes),
+            "retina": np.array([c.patch_size, c.num_patches, c.glimpse_scale, c.unit_pixels or 0]),
+        }
 
     # ------------------------------------------------------------------------------------------------ whole runs
 
