@@ -188,10 +188,14 @@ def load_splits(config):
 
 def make_trainer(config, files: RunFiles, train_split, valid_split):
     """A trainer that saves, logs and stores glimpses where the run keeps its files."""
-    from trainer import Trainer
-    from utils import ScalarLog, save_glimpses
+    from trainer import Trainer, arrays
+    from utils import save_glimpses
 
-    scalars = ScalarLog(files.scalars) if config.use_tensorboard else None
+    visualdl = None
+    if config.use_visualdl or config.use_tensorboard:
+        from visualdl_log import VisualDLLog
+
+        visualdl = VisualDLLog(files.scalars, files.name)
 
     def save(state: dict) -> None:
         checkpoint.write_latest(files.latest, {"settings": settings(config), **state})
@@ -201,10 +205,18 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
 
     def log(record: dict) -> None:
         JsonLines(files.log).append(record)
-        if scalars:
-            scalars.write(record)
-        if config.model == "ram" and config.plot_freq and record["epoch"] % config.plot_freq == 0:
-            save_glimpses(files.plots, record["epoch"], trainer.glimpses())
+        weights, picture = None, None
+        if config.plot_freq and record["epoch"] % config.plot_freq == 0:
+            if visualdl:
+                weights = arrays(trainer.evaluated.state_dict())
+            if config.model == "ram":
+                path = save_glimpses(files.plots, record["epoch"], trainer.glimpses())
+                if visualdl:
+                    from visualize import draw_snapshot
+
+                    picture = draw_snapshot(path)
+        if visualdl:
+            visualdl.write(record, weights, picture)
 
     trainer = Trainer(config, train_split, valid_split, save, save_best, log)
     return trainer

@@ -321,8 +321,8 @@ def object_heat(offsets: np.ndarray, uniform: np.ndarray, side: tuple[int, int])
     ratio = np.stack([histogram(places, low, high) / len(places) / reference for places in steps])
     inside = [(np.abs(places) < np.array([w, h]) / 2).all(1).mean() for places in (uniform, *steps)]
     about = (
-        f"Place from the middle of the digit, whose {w}x{h} pixels are framed; below: glimpses with their middle in the "
-        f"frame (uniform: {inside[0]:.0%})"
+        f"Place from the middle of the digit, whose {w}x{h} pixels are framed; below: glimpses with their middle "
+        f"in the frame (uniform: {inside[0]:.0%})"
     )
     frame = (-w / 2, -h / 2, w, h)
     return Heat(
@@ -338,7 +338,7 @@ def policy_figure(heats: list[Heat], title: str) -> Figure:
     norm = LogNorm(1 / extreme, extreme, clip=True)
     left, right, gap = 0.5, 0.75, 0.08
     cell = (WIDTH - left - right) / max(4, len(steps)) - gap
-    row = cell + 0.85
+    row = cell + 0.75
     figure = Figure(figsize=(WIDTH, 0.42 + row * len(heats)))
     write(figure, 0.12, 0.1, title, weight="bold")
     for number, heat in enumerate(heats):
@@ -350,11 +350,11 @@ def policy_figure(heats: list[Heat], title: str) -> Figure:
             axis.imshow(drawn, norm=norm, cmap="cividis", extent=heat.extent, interpolation="nearest")
             if heat.frame:
                 axis.add_patch(Rectangle(heat.frame[:2], *heat.frame[2:], fill=False, ec="white", lw=1, ls=(0, (3, 2))))
-            axis.set_title(f"{t + 1}" + (" (random)" if t == 0 else ""), fontsize=TEXT, pad=2)
+            axis.set_title(str(t + 1), fontsize=TEXT, pad=2)
             axis.set_xlabel(heat.notes[t], fontsize=SMALL, labelpad=2)
             axis.set(xticks=heat.ticks, yticks=heat.ticks)
             axis.tick_params(labelsize=SMALL - 1, length=2, pad=1, labelleft=column == 0, labelbottom=False)
-    height = row * len(heats) - 0.85
+    height = row * len(heats) - 0.75
     bar = at(figure, WIDTH - right + 0.05, 0.42 + 0.38, 0.13, height)
     figure.colorbar(ScalarMappable(norm, "cividis"), cax=bar)
     powers = [p for p in (0.01, 0.1, 1, 10, 100) if 1 / extreme <= p <= extreme]
@@ -514,13 +514,17 @@ def draw_curve(axis, curve: Curve, key: str, colour: str, line: dict) -> None:
     mean, std = curve.mean[key], curve.std[key]
     axis.plot(curve.epochs, mean, color=colour, marker="o" if len(mean) == 1 else None, ms=3, **line)
     if np.isfinite(std).any():
-        axis.fill_between(curve.epochs, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+        low, high = np.clip([mean - std, mean + std], 1e-3, 100)  # a logarithmic axis has no zero
+        axis.fill_between(curve.epochs, low, high, color=colour, alpha=0.2, lw=0)
 
 
 def log_percent(axis) -> None:
-    """A logarithmic y axis in percent with plain numbers."""
+    """A logarithmic y axis in percent with plain numbers, with room for the lines, not for all of the bands."""
+    values = np.concatenate([line.get_ydata() for line in axis.lines])
+    values = values[values > 0]
     axis.set_yscale("log", nonpositive="mask")
-    low, high = axis.get_ylim()
-    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
+    low, high = (0.8 * values.min(), min(100, 1.2 * values.max())) if len(values) else (0.1, 100)
+    ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
+    axis.set_ylim(low, high)

@@ -243,37 +243,15 @@ class JsonLines:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
 
 
-class ScalarLog:
-    """Scalars for VisualDL, one value per epoch.
-
-    Raises:
-        UserError: if VisualDL is not installed.
-    """
-
-    def __init__(self, folder: str):
-        try:
-            from visualdl import LogWriter
-        except ImportError:
-            raise UserError("--use_tensorboard needs VisualDL: python -m pip install visualdl") from None
-        self.open = lambda: LogWriter(logdir=folder)  # at the first record: before, an earlier run may be moved aside
-        self.writer = None
-
-    def write(self, record: dict) -> None:
-        """Write every number of an epoch's record."""
-        self.writer = self.writer or self.open()
-        for name, value in record.items():
-            if name not in ("epoch", "best"):
-                self.writer.add_scalar(tag=name, value=float(value), step=record["epoch"])
-
-
-def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> None:
-    """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later."""
+def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> str:
+    """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later: the path."""
     make_folder(folder)
     path = os.path.join(folder, f"glimpses_{epoch:04d}.npz")
     try:
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
 
 
 def show_sample(split, folder: str, title: str, rows: int = 3) -> str:

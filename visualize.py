@@ -83,7 +83,9 @@ def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:
     from PIL import Image
 
     frames = [Image.fromarray(pictures.to_pixels(figure)) for figure in figures]
-    palette = frames[-1].quantize(colors=128, dither=Image.Dither.NONE)  # the last has all colours of the others
+    some = np.concatenate([np.asarray(frame) for frame in evenly(frames, 12)])
+    # Of all colours, also of those that cover little.
+    palette = Image.fromarray(some).quantize(colors=128, method=Image.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     buffer = io.BytesIO()
@@ -214,7 +216,8 @@ def draw_policy(config) -> None:
     locations, probabilities = look_at_all(model, split, config)
     _, labels = split.batch(np.arange(len(split)))
     said, name, stem = probabilities.argmax(1), data_set(config), target(config, "policy")
-    title = f"{name}: where {len(split):,} test images were looked at ({len(locations)} rollouts of each)"
+    rollouts = f"{len(locations)} rollout{'s' * (len(locations) > 1)} of each"
+    title = f"{name}: where {len(split):,} test images were looked at, glimpse by glimpse ({rollouts})"
     write_png(f"{stem}.png", pictures.policy_figure(heats(split, locations, config), title))
 
     counts = np.zeros((split.num_classes, split.num_classes), int)
@@ -262,6 +265,12 @@ def read_snapshot(path: str) -> tuple[Snapshot, Geometry | None]:
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} holds no glimpses of a training: {error}") from None
     return Snapshot(epoch, shown), geometry
+
+
+def draw_snapshot(path: str) -> np.ndarray:
+    """The picture (H, W, 3) of an epoch whose glimpses a training has just stored."""
+    snapshot, geometry = read_snapshot(path)
+    return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {snapshot.epoch}"))
 
 
 def evenly(items: list, count: int) -> list:

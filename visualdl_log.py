@@ -1,0 +1,95 @@
+"""The log of a training for VisualDL: `visualdl --logdir=logs` shows it in a browser while the training goes on.
+
+Every epoch has its scalars; every --plot_freq epochs, the paths of nine held-out images and a histogram of each weight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+
+import numpy as np
+
+from utils import UserError
+
+NEEDED = "--use_visualdl needs VisualDL: python -m pip install -r requirements-visualdl.txt"
+BUCKETS = 40  # of a histogram
+
+
+class VisualDLLog:
+    """One file per run, since VisualDL shows one file per folder. It is open only while an epoch is written.
+
+    Args:
+        folder: where the file is, or will be.
+        run: name of the run.
+
+    Raises:
+        UserError: VisualDL is not installed.
+    """
+
+    def __init__(self, folder: str, run: str):
+        try:
+            import visualdl  # noqa: F401 - before an epoch of training, not after it
+        except ImportError as error:
+            raise UserError(NEEDED + ("" if error.name == "visualdl" else f" ({error})")) from None
+        self.folder, self.name = folder, f"vdlrecords.{run}.log"  # VisualDL knows its files by the first word
+        self.trimmed = False
+
+    def write(self, record: dict, weights: dict[str, np.ndarray] | None = None, picture: np.ndarray | None = None):
+        """Add an epoch.
+
+        Args:
+            record: of the epoch; every number in it becomes a scalar.
+            weights: arrays by name, for histograms.
+            picture: (H, W, 3) uint8.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        from visualdl import LogWriter
+
+        epoch = record["epoch"]
+        try:
+            if not self.trimmed:
+                trim(os.path.join(self.folder, self.name), epoch)
+                self.trimmed = True
+            with contextlib.redirect_stdout(io.StringIO()):  # it tells every time that the file exists
+                writer = LogWriter(logdir=self.folder, file_name=self.name)
+            with writer:
+                for name, value in record.items():
+                    if name not in ("epoch", "best"):
+                        writer.add_scalar(tag=name, value=float(value), step=epoch)
+                for name, values in (weights or {}).items():
+                    if np.isfinite(values).all():
+                        writer.add_histogram(tag=name, values=values.ravel(), step=epoch, buckets=BUCKETS)
+                if picture is not None:
+                    writer.add_image(tag="glimpses", img=picture, step=epoch)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
+
+
+def trim(path: str, epoch: int) -> None:
+    """Cut off what a resumed run is going to write again: epochs from `epoch` on, and a record that is half there.
+
+    A record is its length in eight bytes, and a protocol buffer whose values have the epoch as their id.
+    """
+    if not os.path.exists(path):
+        return
+    from google.protobuf.message import DecodeError
+    from visualdl.proto.record_pb2 import Record
+
+    with open(path, "r+b") as file:
+        data, whole = file.read(), 0
+        while whole + 8 <= len(data):
+            end = whole + 8 + int.from_bytes(data[whole : whole + 8], "little")
+            if end > len(data):
+                break
+            try:
+                record = Record.FromString(data[whole + 8 : end])
+            except DecodeError:
+                raise UserError(f"{path} is damaged: move it away, and a new one is begun") from None
+            if any(value.id >= epoch for value in record.values):
+                break
+            whole = end
+        file.truncate(whole)
