@@ -193,9 +193,9 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
 
     visualdl = None
     if config.use_visualdl or config.use_tensorboard:
-        from visualdl_log import VisualDLLog
+        import visualdl_log
 
-        visualdl = VisualDLLog(files.scalars, files.name)
+        visualdl = visualdl_log.VisualDLLog(files.scalars, files.name)
 
     def save(state: dict) -> None:
         checkpoint.write_latest(files.latest, {"settings": settings(config), **state})
@@ -210,11 +210,10 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
             if visualdl:
                 weights = arrays(trainer.evaluated.state_dict())
             if config.model == "ram":
-                path = save_glimpses(files.plots, record["epoch"], trainer.glimpses())
+                glimpses = trainer.glimpses()
+                save_glimpses(files.plots, record["epoch"], glimpses)
                 if visualdl:
-                    from visualize import draw_snapshot
-
-                    picture = draw_snapshot(path)
+                    picture = visualdl_log.draw(glimpses, record["epoch"])
         if visualdl:
             visualdl.write(record, weights, picture)
 

@@ -261,8 +261,10 @@ def draw_classes(figure: Figure, look: Look, classes, columns, place: tuple, unt
         name = f"{classes[said]}: " if len(classes[said]) < 3 else ""
         axis.set_title(f"{name}{probabilities[said]:.0%}", fontsize=SMALL, color=colour, pad=2)
         if column == 0:
-            axis.set_yticks(range(len(classes)), [str(c) for c in bars], fontsize=SMALL - 0.5)
-            axis.set_ylabel("probability of each class\nafter the glimpse", fontsize=SMALL, labelpad=3)
+            names = [brief(classes[c]) for c in bars]
+            axis.set_yticks(range(len(bars)), names, fontsize=SMALL - 0.5)
+            if max(map(len, names)) < 3:  # long names need the room themselves
+                axis.set_ylabel("probability of each class\nafter the glimpse", fontsize=SMALL, labelpad=3)
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
@@ -435,6 +437,29 @@ class Snapshot(NamedTuple):
     shown: list[Shown]
 
 
+def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> tuple[Snapshot, Geometry | None]:
+    """What `Trainer.glimpses` gave after an epoch, and the retina, of which early versions did not tell.
+
+    Raises:
+        ValueError, KeyError, IndexError, TypeError: they are other arrays.
+    """
+    images, locations, labels, probabilities = (
+        arrays[name] for name in ("images", "locations", "labels", "probabilities")
+    )
+    N, T = locations.shape[:2]
+    C, H, W = images.shape[1:]
+    expected = {"images": (N, C, H, W), "labels": (N,), "locations": (N, T, 2)}
+    if 0 in (N, T, H, W) or C not in (1, 3) or any(arrays[name].shape != shape for name, shape in expected.items()):
+        raise ValueError("its arrays do not fit together")
+    names = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[1]).astype(str)
+    parts = (images, locations, names[labels], names[probabilities.argmax(1)], probabilities.max(1))
+    geometry = None
+    if "retina" in arrays:
+        g, k, s, unit_pixels = arrays["retina"].tolist()
+        geometry = Geometry(int(g), int(k), int(s), unit_pixels or None)
+    return Snapshot(epoch, [Shown(*(part[i] for part in parts)) for i in range(N)]), geometry
+
+
 def snapshot_figure(snapshot: Snapshot, geometry: Geometry, title: str) -> Figure:
     """One epoch: the images in three columns."""
     columns, cell, gap = 3, 1.9, 0.12
@@ -522,9 +547,9 @@ def log_percent(axis) -> None:
     """A logarithmic y axis in percent with plain numbers, with room for the lines, not for all of the bands."""
     values = np.concatenate([line.get_ydata() for line in axis.lines])
     values = values[values > 0]
-    axis.set_yscale("log", nonpositive="mask")
     low, high = (0.8 * values.min(), min(100, 1.2 * values.max())) if len(values) else (0.1, 100)
+    axis.set_ylim(low, high)
+    axis.set_yscale("log", nonpositive="mask")
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
-    axis.set_ylim(low, high)

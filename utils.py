@@ -243,15 +243,14 @@ class JsonLines:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
 
 
-def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> str:
-    """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later: the path."""
+def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> None:
+    """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later."""
     make_folder(folder)
     path = os.path.join(folder, f"glimpses_{epoch:04d}.npz")
     try:
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
 
 
 def show_sample(split, folder: str, title: str, rows: int = 3) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils import UserError
 
-NEEDED = "--use_visualdl needs VisualDL: python -m pip install -r requirements-visualdl.txt"
+NEEDED = "--use_visualdl needs VisualDL: python -m pip install visualdl==2.5.3"
 BUCKETS = 40  # of a histogram
 
 
@@ -62,11 +62,21 @@ class VisualDLLog:
                         writer.add_scalar(tag=name, value=float(value), step=epoch)
                 for name, values in (weights or {}).items():
                     if np.isfinite(values).all():
-                        writer.add_histogram(tag=name, values=values.ravel(), step=epoch, buckets=BUCKETS)
+                        values = values.astype("float64").ravel()
+                        wide = np.ptp(values) > 1e-6 * np.abs(values).max()  # else there is nothing to divide
+                        writer.add_histogram(tag=name, values=values, step=epoch, buckets=BUCKETS if wide else 1)
                 if picture is not None:
                     writer.add_image(tag="glimpses", img=picture, step=epoch)
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
+
+
+def draw(glimpses: dict[str, np.ndarray], epoch: int) -> np.ndarray:
+    """A picture (H, W, 3) of what `Trainer.glimpses` gave."""
+    import pictures
+
+    snapshot, geometry = pictures.snapshot_of(glimpses, epoch)
+    return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {epoch}"))
 
 
 def trim(path: str, epoch: int) -> None:

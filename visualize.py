@@ -19,6 +19,7 @@ import os
 import re
 import sys
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from utils import UserError, choose_device, generator, make_folder, prepare_cpu
 MARK = b"made by visualize.py"  # in every picture: it may be replaced
 DPI = 150  # of still pictures; films have 100
 GRID_EPOCHS = 6  # rows of the picture of a training
-FILM_EPOCHS = 40  # frames of its film
+FILM_EPOCHS = 24  # frames of its film
 
 
 # ---------------------------------------------------------------------------------------------------- files of pictures
@@ -247,30 +248,10 @@ def read_snapshot(path: str) -> tuple[Snapshot, Geometry | None]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            a = {name: file[name] for name in file.files}
-        N, T = a["locations"].shape[:2]
-        C, H, W = a["images"].shape[1:]
-        expected = {"images": (N, C, H, W), "labels": (N,), "locations": (N, T, 2)}
-        if N * T * C * H * W == 0 or any(a[name].shape != shape for name, shape in expected.items()):
-            raise ValueError("its arrays do not fit together")
-        said, sure = a["probabilities"].argmax(1), a["probabilities"].max(1)
-        names = a["classes"] if "classes" in a else np.arange(a["probabilities"].shape[1]).astype(str)
-        parts = (a["images"], a["locations"], names[a["labels"]], names[said], sure)
-        shown = [Shown(*(part[i] for part in parts)) for i in range(N)]
-        epoch = int(re.search(r"(\d+)\.npz$", path)[1])
-        geometry = None
-        if "retina" in a:
-            g, k, s, unit_pixels = a["retina"].tolist()
-            geometry = Geometry(int(g), int(k), int(s), unit_pixels or None)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            arrays = {name: file[name] for name in file.files}
+        return pictures.snapshot_of(arrays, int(re.search(r"(\d+)\.npz$", path)[1]))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} holds no glimpses of a training: {error}") from None
-    return Snapshot(epoch, shown), geometry
-
-
-def draw_snapshot(path: str) -> np.ndarray:
-    """The picture (H, W, 3) of an epoch whose glimpses a training has just stored."""
-    snapshot, geometry = read_snapshot(path)
-    return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {snapshot.epoch}"))
 
 
 def evenly(items: list, count: int) -> list:

@@ -637,7 +637,10 @@ def test_stored_glimpses_are_those_of_the_first_validation_images():
         "labels": (9,),
         "locations": (9, 3, 2),
         "probabilities": (9, 10),
+        "classes": (10,),
+        "retina": (4,),
     }
+    assert glimpses["retina"].tolist() == [6, 1, 1, 0]
     assert np.array_equal(glimpses["images"], training.trainer.valid.images[:9])
     assert np.allclose(glimpses["probabilities"].sum(1), 1, atol=1e-5)
     assert same(glimpses, training.trainer.glimpses())
