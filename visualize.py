@@ -452,6 +452,19 @@ COMMANDS = {
 }
 
 
+def parse(command: str, arguments: list[str]) -> argparse.Namespace:
+    """The settings of a command: those of main.py and its own. Raises UserError as `get_config` does."""
+    draw, add_flags = COMMANDS[command]
+
+    def extend(parser: argparse.ArgumentParser) -> None:
+        parser.prog, parser.description = f"visualize.py {command}", draw.__doc__
+        group = parser.add_argument_group("Picture")
+        group.add_argument("--out", metavar="FILE", help="the picture; further ones are named after it")
+        add_flags(group)
+
+    return get_config(arguments, extend)
+
+
 def run(argv: list[str]) -> None:
     """Make the pictures that the arguments ask for.
 
@@ -464,15 +477,8 @@ def run(argv: list[str]) -> None:
     if not argv or argv[0] not in COMMANDS:
         given = f"{argv[0]!r} is not a command" if argv else "a command is missing"
         raise UserError(f"{given}: it must be one of {', '.join(COMMANDS)}; --help says more")
-    draw, add_flags = COMMANDS[argv[0]]
-
-    def extend(parser: argparse.ArgumentParser) -> None:
-        parser.prog, parser.description = f"visualize.py {argv[0]}", draw.__doc__
-        group = parser.add_argument_group("Picture")
-        group.add_argument("--out", metavar="FILE", help="the picture; further ones are named after it")
-        add_flags(group)
-
-    draw(get_config(argv[1:], extend))
+    draw, _ = COMMANDS[argv[0]]
+    draw(parse(argv[0], argv[1:]))
 
 
 if __name__ == "__main__":

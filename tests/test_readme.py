@@ -9,6 +9,7 @@ from pathlib import Path
 
 import config
 import published
+import visualize
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def test_flags_stand_in_the_order_and_groups_of_the_parser():
 
 def test_no_flag_is_named_that_does_not_exist():
     named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
-    for file in ("benchmark.py", "published.py"):
+    for file in ("benchmark.py", "published.py", "visualize.py"):
         named -= set(re.findall(r'"(--\w+)"', (ROOT / file).read_text(encoding="utf-8")))
     assert named <= {"--flag", *flags()}  # --flag=VALUE stands for any
 
@@ -80,6 +81,9 @@ def test_every_command_is_understood():
     for block in blocks(README):
         for arguments in re.findall(r"python published\.py(.*)", block):
             published.get_arguments(shlex.split(arguments, comments=True))
+        for command in re.findall(r"python visualize\.py (.*)", block):
+            name, *arguments = shlex.split(command, comments=True)
+            visualize.parse(name, arguments)
     for arguments in re.findall(r"get_config\((\[.*?\])\)", README):
         config.get_config(ast.literal_eval(arguments))
 

@@ -41,11 +41,6 @@ def place(tmp_path_factory, tiny_mnist):
         yield root, flags
 
 
-def config_of(command, *flags):
-    """The settings that a command gets."""
-    return get_config(list(flags), visualize.COMMANDS[command][1])
-
-
 # ---- geometry
 
 
@@ -116,7 +111,7 @@ def test_states_are_those_of_the_rollout(core):
 
 
 def test_a_close_look_is_the_first_rollout_of_the_evaluation(place):
-    config = config_of("glimpses", *TWO_SCALES, *place[1])
+    config = visualize.parse("glimpses", [*TWO_SCALES, *place[1]])
     model, split, config = visualize.trained_model(config)
     rollouts = []
     evaluate(model, split, 3, 1, "sampled", config.random_seed, lambda index, rollout: rollouts.append(rollout))
@@ -132,14 +127,14 @@ def test_a_close_look_is_the_first_rollout_of_the_evaluation(place):
 
 
 def test_glimpses_are_shown_as_pixels_whatever_the_normalisation(place):
-    config = config_of("glimpses", *SMALL, *place[1])
+    config = visualize.parse("glimpses", [*SMALL, *place[1]])
     from data_loader import get_test
     from trainer import build_model
 
     split = get_test(config)
     looks = []
     for flags in ([], ["--pixel_mean=0.1307", "--pixel_std=0.3081"]):
-        config = config_of("glimpses", *SMALL, *place[1], *flags, "--locations=mean")
+        config = visualize.parse("glimpses", [*SMALL, *place[1], *flags, "--locations=mean"])
         model = build_model(config, split.image_shape, 10)
         model.initialize(1)
         looks.append(visualize.look_closely(model, split, np.array([0]), config)[0])
@@ -198,7 +193,7 @@ def test_many_classes_and_glimpses_and_colours_fit_in():
 
 
 def test_all_looks_add_up_to_the_evaluation(place):
-    config = config_of("policy", *TWO_SCALES, *place[1], "--M=3")
+    config = visualize.parse("policy", [*TWO_SCALES, *place[1], "--M=3"])
     model, split, config = visualize.trained_model(config)
     locations, probabilities = visualize.look_at_all(model, split, config)
     result = evaluate(model, split, 3, 3, "sampled", config.random_seed)
@@ -230,7 +225,7 @@ def test_heat_around_an_object():
 def test_the_digit_is_found_on_its_canvas(place, unit):
     from data_loader import get_test
 
-    config = config_of("policy", *CANVAS, *place[1], *unit)
+    config = visualize.parse("policy", [*CANVAS, *place[1], *unit])
     split = get_test(config)
     images, _ = split.batch(np.arange(len(split)))
     rows, columns = (images[:, 0] > 0).any(2), (images[:, 0] > 0).any(1)
