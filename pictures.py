@@ -209,7 +209,7 @@ def draw_whole(figure: Figure, look: Look, geometry: Geometry, classes, place: t
     said = int(final.argmax())
     colour = BLUE if said == look.label else VERMILLION
     answer = f"shown: {brief(classes[look.label])}   answer: {brief(classes[said])} ({final[said]:.0%})"
-    write(figure, left, top, answer, color=colour, weight="bold")
+    write(figure, left, top, answer, TEXT if len(answer) < 36 else SMALL, color=colour, weight="bold")
     axis = at(figure, left, top + 0.24, side, side)
     show(axis, look.image)
     boxed = slice(None) if until is None else slice(until - 1, until)
