@@ -204,6 +204,10 @@ def build_parser() -> Parser:
     )
     group.add_argument("--json", **switch, default=False, help="one JSON object per image on standard output")
 
+    group = parser.add_argument_group("Deployment")
+    group.add_argument("--export", metavar="DIR", default=None, help="write the model for paddle.inference to DIR")
+    group.add_argument("--export_onnx", metavar="FILE", default=None, help="write it as ONNX (needs paddle2onnx)")
+
     group = parser.add_argument_group("Running")
     group.add_argument("--use_gpu", **switch, default=True, help="use the GPU if there is one")
     group.add_argument("--best", **switch, default=True, help="test the best model, not the latest")
@@ -285,9 +289,11 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--image_size={config.image_size} is for --dataset=folder; {config.dataset} has its own size")
     if not config.predict and (config.json or config.invert is not None):
         raise UserError(f"--{'json' if config.json else 'invert'} says how to --predict, which was not asked for")
-    if config.predict and config.resume:
-        raise UserError("--predict and --resume are two different things to do: choose one")
-    paths = [(name, getattr(config, name)) for name in ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights")]
+    wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
+    if len(wishes) > 1 and wishes != ["export", "export_onnx"]:
+        raise UserError(f"--{wishes[0]} and --{wishes[-1]} are two different things to do: choose one")
+    names = ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "export", "export_onnx")
+    paths = [(name, getattr(config, name)) for name in names]
     for name, value in paths + [("predict", path) for path in config.predict or []]:
         if value is not None and (not value or "\0" in value):
             raise UserError(f"--{name}={value!r} is not a path")
@@ -371,7 +377,7 @@ DATA = "dataset source canvas_size num_clutter image_size".split()
 
 def settings(config: argparse.Namespace) -> dict:
     """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    unkept = ("explicit", "resume", "predict", "invert", "json")
+    unkept = ("explicit", "resume", "predict", "invert", "json", "export", "export_onnx")
     return {name: value for name, value in sorted(vars(config).items()) if name not in unkept}
 
 

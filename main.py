@@ -4,6 +4,7 @@
     python main.py --resume=True        # go on exactly where it stopped
     python main.py --is_train=False     # test the best checkpoint
     python main.py --predict PATH...    # classify own images with it
+    python main.py --export=DIR         # write it for other programs
 
 Whatever needs paddle is imported inside the functions, after `prepare_cpu` has set the number of threads.
 """
@@ -78,7 +79,9 @@ def main(config) -> int:
         choose_device(config.use_gpu)
         if config.predict:
             return 1 if predict(config, out) else 0
-        if config.num_runs > 1:
+        if config.export or config.export_onnx:
+            export(config)
+        elif config.num_runs > 1:
             several(config)
         elif config.is_train:
             train(config)
@@ -289,7 +292,7 @@ def find_weights(config) -> Found:
         if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
             path = files.previous
         if not os.path.lexists(path):
-            wish = "predict with" if config.predict else "test"
+            wish = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
             raise UserError(
                 f"there is nothing to {wish}: {path} does not exist; train first, or name a file with --weights; "
                 f"{published.offer()}"
@@ -318,6 +321,13 @@ def predict(config, out) -> int:
 
     config, weights, _, path, about = find_weights(config)
     return prediction.predict(config, prediction.load_classifier(config, weights, about, path), out)
+
+
+def export(config) -> None:
+    """Write the model for programs that are not this one."""
+    import export as exporting
+
+    exporting.export(find_weights(config))
 
 
 def test(config):

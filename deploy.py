@@ -1,0 +1,104 @@
+"""Classify image files with an exported model. All that a program needs to use one is here:
+
+    python main.py --export=DIR              # writes the model
+    python deploy.py DIR photo.jpg scan.png  # runs it
+
+This file needs PaddlePaddle, NumPy and Pillow, and of the project nothing but DIR: take both to where they are to work.
+
+The model takes images (B, C, H, W), uint8 from 0 to 255, B as you like. It gives probabilities (B, classes), and the
+locations (B, T, 2) of its T glimpses as (x, y), from (-1, -1), top left, to (1, 1), bottom right. C, H, W and the names
+of the classes stand in DIR/about.json. Light on dark is what models of MNIST have learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+from paddle import inference
+from PIL import Image, ImageOps
+
+
+class Model:
+    """An exported model.
+
+    Args:
+        folder: where it was exported to.
+
+    Raises:
+        OSError: there is none.
+    """
+
+    def __init__(self, folder: str):
+        with open(os.path.join(folder, "about.json"), encoding="utf-8") as file:
+            self.about = json.load(file)
+        stem = os.path.join(folder, "inference")
+        program = stem + ".json" if os.path.exists(stem + ".json") else stem + ".pdmodel"  # of PaddlePaddle 3, or 2
+        config = inference.Config(program, stem + ".pdiparams")
+        config.disable_glog_info()
+        self.predictor = inference.create_predictor(config)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """Probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
+
+        Raises:
+            ValueError: the images are not uint8, or of another size.
+        """
+        shape = tuple(self.about["image_shape"])
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(f"images are uint8 of (B, {str(shape)[1:]}, not {images.dtype} of {images.shape}")
+        (name,) = self.predictor.get_input_names()
+        handle = self.predictor.get_input_handle(name)
+        handle.reshape(images.shape)
+        handle.copy_from_cpu(np.ascontiguousarray(images))
+        self.predictor.run()
+        return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]
+
+
+def read(path: str, shape: tuple[int, int, int], invert: bool) -> np.ndarray:
+    """An image file as (C, H, W) uint8: scaled with its aspect, in the middle of black, unless it has this size.
+
+    `python main.py --predict` does more: it turns dark on light around, and cuts a digit out and centres it.
+    """
+    channels, height, width = shape
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    if invert:
+        image = ImageOps.invert(image)
+    if image.size != (width, height):
+        image = ImageOps.pad(image, (width, height), Image.BILINEAR)
+    pixels = np.asarray(image)  # (H, W) or (H, W, 3)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def main() -> int:
+    """Print class, probability and path for every image; the status is 1 if one could not be read."""
+    parser = argparse.ArgumentParser(description="Classify image files with an exported model.")
+    parser.add_argument("folder", metavar="DIR", help="where `python main.py --export=DIR` wrote it")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("--invert", action="store_true", help="negate them: dark on light")
+    arguments = parser.parse_args()
+    status = 0
+    try:
+        model = Model(arguments.folder)
+    except OSError as error:
+        parser.error(f"there is no exported model in {arguments.folder}: {error}")
+    for path in arguments.images:
+        try:
+            image = read(path, model.about["image_shape"], arguments.invert)
+        except OSError as error:
+            print(f"deploy.py: skipped {path}: {error}", file=sys.stderr)
+            status = 1
+            continue
+        (probabilities,), (locations,) = model(image[None])
+        label = probabilities.argmax()
+        steps = " ".join(f"({x:.2f},{y:.2f})" for x, y in locations)
+        print(f"{path}: {model.about['classes'][label]} ({100 * probabilities[label]:.2f} %), path {steps}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

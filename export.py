@@ -1,0 +1,270 @@
+"""`python main.py --export=DIR` and `--export_onnx=FILE`: a trained model for programs that are not this one.
+
+What is exported takes images (B, C, H, W), uint8 as they stand in image files, B as you like, and gives probabilities
+(B, classes) and the locations (B, T, 2) of the glimpses. It looks as `--locations=mean` does, first in the middle and
+then at the policy's means, so nothing is random. Normalisation is part of it. `deploy.py` shows how to use it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from typing import Callable, NamedTuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+import checkpoint
+import deploy
+from config import ARCHITECTURE, DATA, settings
+from model import Noise
+from modules import Layout, Retina
+from predict import Classifier, load_classifier
+from utils import UserError, generator, listed, make_folder
+
+BATCHES = (1, 5, 32, 2)  # numbers of images that are shown at once to what was exported, one batch after the other
+SETS = 3  # of such batches, see `verified`
+TOLERANCE = 1e-4  # of probabilities and locations: other programs add up in another order
+PREFIX = "inference"  # of the model's files, as deployment tools expect it
+ABOUT = "about.json"  # in an export's folder: what has to be known to use it
+OPSET = 16  # of ONNX
+UNCHECKED = "not checked: python -m pip install onnxruntime to have that done"
+
+
+# ------------------------------------------------------------------------------------------------------------ tracing
+
+
+class FreeRetina(Retina):
+    """A retina for any number of images, where `Retina` makes and keeps a layout for every number that it meets."""
+
+    @paddle.jit.not_to_static  # operations on tensors alone: there is nothing to translate
+    def _layout(self, shape: tuple) -> Layout:
+        """One row for all images of a batch, but for where each of them starts."""
+        B, C, H, W = shape  # B is a tensor while the model is traced
+        one, two = self._make_layout(1, C, H, W), self._make_layout(2, C, H, W)
+        first, second = one.starts.astype("int64"), two.starts[1:].astype("int64")  # (1, C*g*g); B may be very large
+        number = paddle.arange(B, dtype="int64").unsqueeze(1)  # (B, 1)
+        return one._replace(starts=first + number * (second - first))
+
+
+class Exported(nn.Layer):
+    """What is exported, as a layer that can be traced.
+
+    Args:
+        model: a `RecurrentAttention`, which gets a retina and a rollout that can be traced, or a `Baseline`.
+        num_glimpses: T.
+    """
+
+    def __init__(self, model: nn.Layer, num_glimpses: int):
+        super().__init__()
+        self.model, self.num_glimpses = model, num_glimpses
+        model.fast = False
+        if hasattr(model, "sensor"):
+            retina = model.sensor.retina
+            model.sensor.retina = FreeRetina(retina.g, retina.k, retina.s, retina.unit_pixels)
+
+    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """From images (B, C, H, W) uint8 to probabilities (B, classes) and locations (B, T, 2)."""
+        x = images.astype("float32") / 255  # first of all: static graphs can do little with bytes
+        return mean_rollout(self.model, x, self.num_glimpses)
+
+
+def mean_rollout(model: nn.Layer, x: paddle.Tensor, T: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Probabilities (B, classes) of images x (B, C, H, W), and locations (B, T, 2), with nothing random."""
+    B = x.shape[0]
+    rollout = model.rollout(x, Noise(paddle.zeros([B, 2]), paddle.zeros([B, T - 1, 2])))
+    return paddle.exp(rollout.log_probs), rollout.locations
+
+
+# ----------------------------------------------------------------------------------------------------------- checking
+
+
+class Question(NamedTuple):
+    """A batch of images, and what the live model says to it."""
+
+    images: np.ndarray  # (B, C, H, W) uint8
+    answers: list[np.ndarray]  # probabilities (B, classes) and locations (B, T, 2)
+
+
+@paddle.no_grad()
+def questions(classifier: Classifier, T: int, number: int) -> list[Question]:
+    """The `number`th set of random images, in batches of several sizes."""
+    random = generator("export", number)
+    batches = [random.integers(0, 256, (B, *classifier.image_shape), dtype=np.uint8) for B in BATCHES]
+    answers = [mean_rollout(classifier.model, paddle.to_tensor(images), T) for images in batches]
+    return [Question(images, [part.numpy() for part in parts]) for images, parts in zip(batches, answers)]
+
+
+def verified(run: Callable[[np.ndarray], list[np.ndarray]], sets: list[list[Question]], where: str) -> float:
+    """The largest difference between what was exported and the live model.
+
+    Where a location is a hair from the border between two pixels, rounding decides which of them the glimpse is taken
+    at, and from then on it is another path. That is rare, and no fault: so what counts is the best of several sets.
+
+    Args:
+        run: what was exported: from images to probabilities and locations.
+        sets: of questions.
+        where: what runs it, for the error.
+
+    Raises:
+        UserError: the difference is larger than rounding explains.
+    """
+    largest = min(max(difference(run(images), answers) for images, answers in questions) for questions in sets)
+    if largest > TOLERANCE:
+        raise UserError(
+            f"nothing was exported: {where} gives other probabilities or locations than the model (largest "
+            f"difference {largest:.1e}, at most {TOLERANCE:.0e} is rounding)"
+        )
+    return largest
+
+
+def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """The largest difference between lists of arrays; infinite where they cannot be compared."""
+    if [part.shape for part in found] != [part.shape for part in expected]:
+        return math.inf
+    largest = max(float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected))
+    return largest if math.isfinite(largest) else math.inf
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def export(found) -> None:
+    """Do what --export and --export_onnx ask for.
+
+    Args:
+        found: a `main.Found`.
+
+    Raises:
+        UserError: the weights cannot be used or have no mean locations, what was exported does something else, a file
+            cannot be written, or paddle2onnx is missing.
+    """
+    config = found.config
+    if config.policy == "random":
+        raise UserError("a model with --policy=random cannot be exported: it has no mean locations")
+    if config.export_onnx:
+        check_onnx(config.export_onnx)
+    classifier = load_classifier(config, found.weights, found.about, found.path)
+    T = config.num_glimpses
+    sets = [questions(classifier, T, number) for number in range(SETS)]
+    about = description(found, classifier)
+    with tempfile.TemporaryDirectory() as folder:
+        network = Exported(classifier.model, T)
+        network.eval()
+        images = paddle.static.InputSpec([None, *classifier.image_shape], "uint8", "images")
+        static = paddle.jit.to_static(network, input_spec=[images], full_graph=True)
+        paddle.jit.save(static, os.path.join(folder, PREFIX))
+        checkpoint.write_json(os.path.join(folder, ABOUT), about)
+        if config.export:
+            largest = verified(deploy.Model(folder), sets, "paddle.inference")
+            write_folder(folder, config.export)
+            print(f"[*] Exported {found.path} to {config.export}, {agreement('paddle.inference', largest)}")
+        if config.export_onnx:
+            data = to_onnx(folder, about)
+            run = onnx_runner(data)
+            outcome = agreement("onnxruntime", verified(run, sets, "onnxruntime")) if run else UNCHECKED
+            write_file(data, config.export_onnx)
+            print(f"[*] Exported {found.path} to {config.export_onnx}, {outcome}")
+
+
+def agreement(where: str, largest: float) -> str:
+    """What is said about a check."""
+    return f"checked with {where} in batches of {listed(list(map(str, BATCHES)))}: largest difference {largest:.1e}"
+
+
+def description(found, classifier: Classifier) -> dict:
+    """What has to be known to use an export, and where it comes from."""
+    config, saved = found.config, found.about.get("settings")
+    preset = saved.get("preset") if isinstance(saved, dict) else None
+    return {
+        "model": config.model,
+        "preset": preset if isinstance(preset, str) else config.preset,
+        "weights": os.path.basename(found.path),
+        "epoch": found.epoch if type(found.epoch) is int else None,
+        "paddle": paddle.__version__,
+        "image_shape": list(classifier.image_shape),
+        "classes": classifier.classes,
+        "input": "images (B, C, H, W), uint8 from 0 to 255; pixel_mean and pixel_std are applied inside",
+        "outputs": [
+            "probabilities (B, classes)",
+            "locations (B, T, 2) as (x, y): (-1, -1) is the top left corner, (1, 1) the bottom right one",
+        ],
+        "settings": {name: value for name, value in settings(config).items() if name in (*ARCHITECTURE, *DATA)},
+    }
+
+
+def write_folder(source: str, folder: str) -> None:
+    """Put the files of an export into a folder. An earlier one is moved aside, and whatever else is there stays."""
+    make_folder(folder)
+    earlier = [name for name in os.listdir(folder) if name == ABOUT or name.startswith(PREFIX + ".")]
+    set_aside([os.path.join(folder, name) for name in earlier], "export")
+    for name in sorted(os.listdir(source), key=lambda name: name == ABOUT):  # last: with it, an export is whole
+        with open(os.path.join(source, name), "rb") as file:
+            checkpoint.write_bytes(os.path.join(folder, name), file.read())
+
+
+def write_file(data: bytes, path: str) -> None:
+    """Write a file. One that is there is moved aside."""
+    make_folder(os.path.dirname(path) or ".")
+    set_aside([path], os.path.basename(path))
+    checkpoint.write_bytes(path, data)
+
+
+def set_aside(paths: list[str], label: str) -> None:
+    """Move what would be overwritten into a folder of its own beside it, and say so."""
+    moved = checkpoint.set_aside(paths, label)
+    if moved:
+        print(f"[*] An earlier export was moved to {moved}")
+
+
+# --------------------------------------------------------------------------------------------------------------- ONNX
+
+
+def check_onnx(path: str) -> None:
+    """Raise UserError where it is plain from the start that no ONNX file can be made."""
+    if os.path.isdir(path):
+        raise UserError(f"--export_onnx={path} is a folder: give the name of a file in it")
+    if paddle.__version__.startswith("2."):
+        raise UserError(f"--export_onnx needs PaddlePaddle 3, and this is {paddle.__version__}; --export works with it")
+    try:
+        import paddle2onnx  # noqa: F401 - is it there?
+    except ImportError:
+        raise UserError("--export_onnx needs paddle2onnx: python -m pip install paddle2onnx==2.1.0") from None
+
+
+def to_onnx(folder: str, about: dict) -> bytes:
+    """The model in a folder as the content of an ONNX file, which has what is known about it as metadata "about"."""
+    import onnx
+    import paddle2onnx
+
+    files = [os.path.join(folder, PREFIX + ending) for ending in (".json", ".pdiparams")]
+    # Without a file to save to it does not call its optimisers, one of which installs packages from the internet.
+    model = onnx.load_model_from_string(paddle2onnx.export(*files, opset_version=OPSET))
+    graph = model.graph
+    ends = [*graph.input, *graph.output]
+    names = dict(zip([end.name for end in ends], ["images", "probabilities", "locations"]))
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for end in ends:
+        end.name = names[end.name]
+        end.type.tensor_type.shape.dim[0].dim_param = "B"
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)  # onnxruntime warns of each one
+    onnx.helper.set_model_props(model, {"about": json.dumps(about)})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def onnx_runner(data: bytes) -> Callable[[np.ndarray], list[np.ndarray]] | None:
+    """A function that runs an ONNX model, from images to probabilities and locations; None without onnxruntime."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["probabilities", "locations"], {"images": images})

@@ -1,0 +1,236 @@
+"""Tests of export and deploy: what is exported does what the live model does, for all kinds of models and batches."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+import checkpoint
+import deploy
+import export
+import main
+from config import get_config, settings
+from model import Noise
+from modules import Retina
+from trainer import build_model, load_weights
+from utils import UserError
+
+SMALL = "--use_gpu=False --hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --patch_size=6 --num_glimpses=4".split()
+COLOUR = (
+    "--dataset=folder --core=lstm --num_patches=3 --glimpse_scale=2 --unit_pixels=9 --pixel_mean=0.13 --pixel_std=0.3"
+).split()
+CASES = {  # flags, and the shape of the images
+    "plain": (SMALL, (1, 28, 28)),
+    "lstm, three patches, unit_pixels, colour": ([*SMALL, *COLOUR], (3, 20, 30)),
+    "one glimpse": ([*SMALL, "--num_glimpses=1", "--num_patches=2", "--glimpse_scale=3"], (1, 28, 28)),
+    "center": ([*SMALL, "--policy=center"], (1, 28, 28)),
+    "conv": (["--use_gpu=False", "--model=conv", "--pixel_mean=0.13"], (1, 28, 28)),
+}
+NAMES = ["zero", "one", "two", "three", "four"]
+
+
+class Trained:
+    """Random weights in a file, as a training leaves them, and the model that they make."""
+
+    def __init__(self, folder, case="plain"):
+        flags, shape = CASES[case]
+        self.flags, self.shape, self.path = flags, shape, folder / "best.pdparams"
+        config = get_config(flags)
+        self.num_glimpses = config.num_glimpses
+        self.model = build_model(config, shape, len(NAMES))
+        self.model.initialize(3)
+        weights = {name: value.numpy() for name, value in self.model.state_dict().items()}
+        if "locator.fc_lt.weight" in weights:
+            weights["locator.fc_lt.weight"] *= 10  # far from the middle, and over the border
+        load_weights(self.model, weights)
+        content = {"settings": settings(config), "model": weights, "epoch": 7}
+        checkpoint.write(str(self.path), {**content, "image_shape": list(shape), "classes": NAMES})
+
+    def export(self, *flags):
+        main.main(get_config([f"--weights={self.path}", "--use_gpu=False", *map(str, flags)]))
+
+    def refusal(self, *flags):
+        with pytest.raises(UserError) as caught:
+            self.export(*flags)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def expected(self, images):
+        """Probabilities and locations, by the rollout that the paper tells."""
+        B, x = len(images), paddle.to_tensor(images)
+        noise = Noise(paddle.zeros([B, 2]), paddle.zeros([B, self.num_glimpses - 1, 2]))
+        rollout = getattr(self.model, "plain_rollout", self.model.rollout)(x, noise)
+        return np.exp(rollout.log_probs.numpy()), rollout.locations.numpy()
+
+    def check(self, run):
+        for B in (1, 5, 12, 1):
+            images = np.random.default_rng(B).integers(0, 256, (B, *self.shape)).astype(np.uint8)
+            for found, expected in zip(run(images), self.expected(images)):
+                assert found.shape == expected.shape and found.dtype == np.float32
+                np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    return Trained(tmp_path)
+
+
+# ---- what is computed
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_export_does_what_the_model_does(case, tmp_path, capsys):
+    trained, folder = Trained(tmp_path, case), tmp_path / "new" / "export"
+    trained.export(f"--export={folder}")
+    out = capsys.readouterr().out
+    assert f"Exported {trained.path} to {folder}, checked with paddle.inference" in out
+    assert float(out.split("largest difference ")[1]) < 1e-5
+    trained.check(deploy.Model(str(folder)))
+    if case == "lstm, three patches, unit_pixels, colour":
+        images = np.random.default_rng(1).integers(0, 256, (9, *trained.shape)).astype(np.uint8)
+        assert np.ptp(trained.expected(images)[1], axis=(0, 1)).min() > 0.5, "the paths should differ"
+    about = json.loads((folder / "about.json").read_text())
+    assert about["classes"] == NAMES and about["image_shape"] == list(trained.shape) and about["epoch"] == 7
+    assert about["settings"]["pixel_mean"] == get_config(trained.flags).pixel_mean and about["preset"] is None
+
+
+@pytest.mark.parametrize("k, s, unit_pixels", [(1, 1, None), (3, 2, 7.0), (2, 3, None)])
+def test_free_retina_sees_what_the_retina_sees(k, s, unit_pixels):
+    retina, free = (kind(5, k, s, unit_pixels) for kind in (Retina, export.FreeRetina))
+    for B, C in ((1, 1), (4, 3)):
+        random = np.random.default_rng(B)
+        images = paddle.to_tensor(random.integers(0, 256, (B, C, 17, 23)).astype(np.uint8))
+        for _ in range(5):
+            l = paddle.to_tensor(random.uniform(-1.5, 1.5, (B, 2)).astype(np.float32))
+            np.testing.assert_array_equal(free.foveate(images, l).numpy(), retina.foveate(images, l).numpy())
+
+
+def test_preset_and_architecture_come_from_the_weights(trained, tmp_path):
+    content = checkpoint.read(str(trained.path))
+    content["settings"]["preset"] = "cluttered60"
+    checkpoint.write(str(trained.path), content)
+    trained.export(f"--export={tmp_path / 'export'}")
+    about = json.loads((tmp_path / "export" / "about.json").read_text())
+    assert about["preset"] == "cluttered60" and about["settings"]["patch_size"] == 6
+    assert not {"data_dir", "export", "weights"} & set(about["settings"])
+
+
+# ---- what is refused, and what stays
+
+
+def test_export_that_differs_is_an_error_and_leaves_nothing(trained, tmp_path, monkeypatch):
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    message = trained.refusal(f"--export={tmp_path / 'export'}")
+    assert "nothing was exported: paddle.inference gives other" in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_difference_in_every_set_counts_and_that_in_one_does_not():
+    images, answers = np.zeros((2, 1, 4, 4), np.uint8), [np.full((2, 3), 1 / 3), np.zeros((2, 5, 2))]
+    sets = [[export.Question(images + number, answers)] for number in range(3)]
+    stray = lambda images: [answers[0], answers[1] + (images[0, 0, 0, 0] == 1)]  # noqa: E731
+    assert export.verified(stray, sets, "it") == 0
+    for wrong in (1e-3, math.nan):
+        with pytest.raises(UserError, match="it gives other"):
+            export.verified(lambda _, wrong=wrong: [answers[0] + wrong, answers[1]], sets, "it")
+    with pytest.raises(UserError, match="it gives other"):
+        export.verified(lambda _: [answers[0], answers[1][:1]], sets, "it")
+
+
+def test_earlier_export_is_moved_aside_and_other_files_stay(trained, tmp_path, capsys):
+    folder = tmp_path / "export"
+    trained.export(f"--export={folder}")
+    (folder / "notes.txt").write_text("mine")
+    earlier = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "notes.txt"}
+    capsys.readouterr()
+    trained.export(f"--export={folder}/")
+    assert "An earlier export was moved to" in capsys.readouterr().out
+    (aside,) = (folder / "old").iterdir()
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == earlier
+    assert {path.name for path in folder.iterdir()} == {*earlier, "notes.txt", "old"}
+    trained.check(deploy.Model(str(folder)))
+
+
+def test_what_cannot_be_exported_is_an_error(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    assert "cannot make the folder file" in trained.refusal("--export=file")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert "no mean locations" in trained.refusal("--export=new", "--policy=random", *SMALL)
+    assert "--predict and --export are two different" in trained.refusal("--export=new", "--predict", "a.png")
+    assert "--export_onnx and --resume are two different" in trained.refusal("--export_onnx=a", "--resume")
+    assert "--export='' is not a path" in trained.refusal("--export=")
+    with pytest.raises(UserError, match="there is nothing to export"):
+        main.main(get_config(["--export=new", "--num_glimpses=99", "--ckpt_dir=empty", "--use_gpu=False"]))
+    assert not (tmp_path / "new").exists()
+
+
+# ---- the script
+
+
+def test_script_runs_an_export_without_the_project(tmp_path):
+    trained, own = Trained(tmp_path, "lstm, three patches, unit_pixels, colour"), tmp_path / "elsewhere"
+    own.mkdir()
+    trained.export(f"--export={own / 'model'}")
+    shutil.copy(ROOT / "deploy.py", own)
+    pixels = np.random.default_rng(5).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(own / "a.png")
+    (own / "broken.png").write_text("no image")
+    command = [sys.executable, "-I", "deploy.py", "model", "broken.png", "a.png"]
+    done = subprocess.run(command, cwd=own, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "deploy.py: skipped broken.png" in done.stderr, done.stderr
+    (probabilities,), (locations,) = trained.expected(pixels.transpose(2, 0, 1)[None])
+    label, steps = probabilities.argmax(), " ".join(f"({x:.2f},{y:.2f})" for x, y in locations)
+    assert done.stdout == f"a.png: {NAMES[label]} ({100 * probabilities[label]:.2f} %), path {steps}\n"
+
+
+def test_script_fits_images_to_the_model(tmp_path):
+    path = str(tmp_path / "a.png")
+    Image.fromarray(np.full((10, 20), 200, np.uint8)).save(path)
+    assert (deploy.read(path, (1, 10, 20), False) == 200).all()
+    assert (deploy.read(path, (3, 10, 20), True) == 55).all()
+    image = deploy.read(path, (1, 28, 28), False)
+    assert image.shape == (1, 28, 28) and image.dtype == np.uint8
+    assert (image[0, 7:21] == 200).all() and image[0, :7].max() == image[0, 21:].max() == 0
+
+
+def test_script_refuses_images_of_another_kind(trained, tmp_path):
+    trained.export(f"--export={tmp_path / 'export'}")
+    run = deploy.Model(str(tmp_path / "export"))
+    for images in (np.zeros((2, 1, 28, 28), np.float32), np.zeros((2, 1, 28, 27), np.uint8)):
+        with pytest.raises(ValueError, match=r"images are uint8 of \(B, 1, 28, 28\), not"):
+            run(images)
+
+
+# ---- ONNX
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_onnx_does_what_the_model_does(case, tmp_path, capsys):
+    pytest.importorskip("paddle2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    trained, path = Trained(tmp_path, case), tmp_path / "new" / "model.onnx"
+    trained.export(f"--export_onnx={path}")
+    assert "checked with onnxruntime" in capsys.readouterr().out
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    trained.check(lambda images: session.run(["probabilities", "locations"], {"images": images}))
+    assert json.loads(session.get_modelmeta().custom_metadata_map["about"])["classes"] == NAMES
+
+
+def test_onnx_says_what_is_missing(trained, tmp_path, monkeypatch):
+    assert "is a folder" in trained.refusal(f"--export_onnx={tmp_path}")
+    monkeypatch.setitem(sys.modules, "paddle2onnx", None)  # as if it were not installed
+    message = trained.refusal(f"--export_onnx={tmp_path / 'a.onnx'}", f"--export={tmp_path / 'export'}")
+    assert "pip install paddle2onnx" in message or "needs PaddlePaddle 3" in message
+    assert not (tmp_path / "export").exists()
