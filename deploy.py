@@ -69,7 +69,7 @@ def read(path: str, shape: tuple[int, int, int], invert: bool) -> np.ndarray:
     if invert:
         image = ImageOps.invert(image)
     if image.size != (width, height):
-        image = ImageOps.pad(image, (width, height), Image.BILINEAR)
+        image = ImageOps.pad(image, (width, height), Image.BILINEAR, color=0)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 

@@ -30,6 +30,8 @@ SETS = 3  # of such batches, see `verified`
 TOLERANCE = 1e-4  # of probabilities and locations: other programs add up in another order
 PREFIX = "inference"  # of the model's files, as deployment tools expect it
 ABOUT = "about.json"  # in an export's folder: what has to be known to use it
+# All that an export may consist of: PaddlePaddle 3 writes a .json, and 2.6 a .pdmodel and an .info.
+FILES = (*(PREFIX + ending for ending in (".json", ".pdmodel", ".pdiparams", ".pdiparams.info")), ABOUT)
 OPSET = 16  # of ONNX
 UNCHECKED = "not checked: python -m pip install onnxruntime to have that done"
 
@@ -125,8 +127,8 @@ def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
     """The largest difference between lists of arrays; infinite where they cannot be compared."""
     if [part.shape for part in found] != [part.shape for part in expected]:
         return math.inf
-    largest = max(float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected))
-    return largest if math.isfinite(largest) else math.inf
+    largest = [float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected)]
+    return max(largest) if all(map(math.isfinite, largest)) else math.inf  # NaN is no number, but it does differ
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -199,9 +201,8 @@ def description(found, classifier: Classifier) -> dict:
 def write_folder(source: str, folder: str) -> None:
     """Put the files of an export into a folder. An earlier one is moved aside, and whatever else is there stays."""
     make_folder(folder)
-    earlier = [name for name in os.listdir(folder) if name == ABOUT or name.startswith(PREFIX + ".")]
-    set_aside([os.path.join(folder, name) for name in earlier], "export")
-    for name in sorted(os.listdir(source), key=lambda name: name == ABOUT):  # last: with it, an export is whole
+    set_aside([os.path.join(folder, name) for name in FILES], "export")
+    for name in (name for name in FILES if os.path.exists(os.path.join(source, name))):  # ABOUT last: then all is there
         with open(os.path.join(source, name), "rb") as file:
             checkpoint.write_bytes(os.path.join(folder, name), file.read())
 
@@ -241,8 +242,12 @@ def to_onnx(folder: str, about: dict) -> bytes:
     import paddle2onnx
 
     files = [os.path.join(folder, PREFIX + ending) for ending in (".json", ".pdiparams")]
-    # Without a file to save to it does not call its optimisers, one of which installs packages from the internet.
-    model = onnx.load_model_from_string(paddle2onnx.export(*files, opset_version=OPSET))
+    try:
+        # Without a file to save to it does not call its optimisers, one of which installs packages from the internet.
+        data = paddle2onnx.export(*files, opset_version=OPSET)
+    except Exception as error:  # of another program: it has told more on the standard error
+        raise UserError(f"paddle2onnx cannot convert this model: {type(error).__name__}") from None
+    model = onnx.load_model_from_string(data)
     graph = model.graph
     ends = [*graph.input, *graph.output]
     names = dict(zip([end.name for end in ends], ["images", "probabilities", "locations"]))
@@ -252,7 +257,7 @@ def to_onnx(folder: str, about: dict) -> bytes:
     for end in ends:
         end.name = names[end.name]
         end.type.tensor_type.shape.dim[0].dim_param = "B"
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in node.input} | set(names.values())
     for constant in [constant for constant in graph.initializer if constant.name not in used]:
         graph.initializer.remove(constant)  # onnxruntime warns of each one
     onnx.helper.set_model_props(model, {"about": json.dumps(about)})
@@ -266,5 +271,7 @@ def onnx_runner(data: bytes) -> Callable[[np.ndarray], list[np.ndarray]] | None:
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors, but not what it cannot make faster
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities", "locations"], {"images": images})

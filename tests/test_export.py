@@ -41,7 +41,7 @@ NAMES = ["zero", "one", "two", "three", "four"]
 class Trained:
     """Random weights in a file, as a training leaves them, and the model that they make."""
 
-    def __init__(self, folder, case="plain"):
+    def __init__(self, folder, case="plain", **trained_with):
         flags, shape = CASES[case]
         self.flags, self.shape, self.path = flags, shape, folder / "best.pdparams"
         config = get_config(flags)
@@ -50,9 +50,9 @@ class Trained:
         self.model.initialize(3)
         weights = {name: value.numpy() for name, value in self.model.state_dict().items()}
         if "locator.fc_lt.weight" in weights:
-            weights["locator.fc_lt.weight"] *= 10  # far from the middle, and over the border
+            weights["locator.fc_lt.weight"] *= 10  # far from the middle, up to the border
         load_weights(self.model, weights)
-        content = {"settings": settings(config), "model": weights, "epoch": 7}
+        content = {"settings": {**settings(config), **trained_with}, "model": weights, "epoch": 7}
         checkpoint.write(str(self.path), {**content, "image_shape": list(shape), "classes": NAMES})
 
     def export(self, *flags):
@@ -114,10 +114,8 @@ def test_free_retina_sees_what_the_retina_sees(k, s, unit_pixels):
             np.testing.assert_array_equal(free.foveate(images, l).numpy(), retina.foveate(images, l).numpy())
 
 
-def test_preset_and_architecture_come_from_the_weights(trained, tmp_path):
-    content = checkpoint.read(str(trained.path))
-    content["settings"]["preset"] = "cluttered60"
-    checkpoint.write(str(trained.path), content)
+def test_preset_and_architecture_come_from_the_weights(tmp_path):
+    trained = Trained(tmp_path, preset="cluttered60")
     trained.export(f"--export={tmp_path / 'export'}")
     about = json.loads((tmp_path / "export" / "about.json").read_text())
     assert about["preset"] == "cluttered60" and about["settings"]["patch_size"] == 6
@@ -166,10 +164,17 @@ def test_what_cannot_be_exported_is_an_error(trained, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     assert "cannot make the folder file" in trained.refusal("--export=file")
     assert (tmp_path / "file").read_text() == "mine"
-    assert "no mean locations" in trained.refusal("--export=new", "--policy=random", *SMALL)
-    assert "--predict and --export are two different" in trained.refusal("--export=new", "--predict", "a.png")
-    assert "--export_onnx and --resume are two different" in trained.refusal("--export_onnx=a", "--resume")
     assert "--export='' is not a path" in trained.refusal("--export=")
+    for wishes in (
+        ["--predict=a.png", "--export=new"],
+        ["--export_onnx=new", "--resume"],
+        ["--export=new", "--resume"],
+    ):
+        first, second = (wish.split("=")[0] for wish in wishes)
+        with pytest.raises(UserError, match=f"{first} and {second} are two different things"):
+            get_config(wishes)
+    get_config(["--export=new", "--export_onnx=new.onnx"])
+    assert "no mean locations" in Trained(tmp_path, policy="random").refusal("--export=new")
     with pytest.raises(UserError, match="there is nothing to export"):
         main.main(get_config(["--export=new", "--num_glimpses=99", "--ckpt_dir=empty", "--use_gpu=False"]))
     assert not (tmp_path / "new").exists()
