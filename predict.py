@@ -92,6 +92,7 @@ def predict(config, classifier: Classifier, out) -> int:
     folder = os.path.join(config.plots_dir, "predict")
     make_folder(folder)
     paths, skipped = find(config.predict)
+    retina = classifier.model.sensor.retina if classifier.model.samples else None
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
     for path in paths:
         try:
@@ -104,7 +105,7 @@ def predict(config, classifier: Classifier, out) -> int:
         if not np.isfinite(found.probabilities).all():
             raise UserError("the model gives no finite probabilities: its weights are not usable")
         picture = free_name(folder, path, taken)
-        save_picture(picture, image, found.locations, classifier.model.sensor.retina)
+        save_picture(picture, image, found.locations, retina)
         out.write(report(path, found, classifier.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
@@ -176,7 +177,7 @@ def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations
     Noise comes from (seed, image), and the M rollouts are a batch of their own: so what else is predicted, and in
     which order, changes no bit.
     """
-    M = 1 if locations == "mean" else M
+    M = M if model.samples and locations == "sampled" else 1
     noise = draw_noise(M, T, "predict", seed, zlib.crc32(image.tobytes()))
     if locations == "mean":
         noise = tuple(np.zeros_like(part) for part in noise)
@@ -225,7 +226,7 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
         path: the file.
         image: (C, H, W) uint8.
         locations: (T, 2).
-        retina: the model's, which says where a location lies and how large a patch is.
+        retina: the model's, which says where a location lies and how large a patch is; None for a baseline.
 
     Raises:
         UserError: it cannot be written.
@@ -235,8 +236,17 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
     picture = picture.resize((width * scale, height * scale), Image.NEAREST)
+    if retina is not None:
+        draw_path(picture, locations, np.array([width, height]), scale, retina)
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def draw_path(picture: Image.Image, locations: np.ndarray, size: np.ndarray, scale: int, retina) -> None:
+    """Draw the glimpses at locations (T, 2) of an image of `size` (W, H) that is shown `scale` times as large."""
     draw = ImageDraw.Draw(picture)
-    size = np.array([width, height])
     unit = 1 if retina.unit_pixels is None else 2 * retina.unit_pixels / size
     corners = (np.floor((locations * unit + 1) * size / 2) - retina.g // 2) * scale  # (T, 2): top left of the patches
     centres = corners + retina.g * scale / 2
@@ -246,7 +256,3 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
         x, y = centre
         draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill="#e69f00")
         draw.text((x - 3 * len(str(number)), y - 6), str(number), fill="black")
-    try:
-        picture.save(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -8,6 +8,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 from helpers import easy_images, folders, same
+from PIL import Image
 
 import checkpoint
 import main
@@ -269,3 +270,17 @@ def test_noise_is_not_looked_at():
     noises = [Noise(*map(paddle.to_tensor, draw_noise(4, 3, "train", seed))) for seed in (1, 2)]
     first, second = (model.rollout(images, noise).log_probs.numpy() for noise in noises)
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["fc64", "conv"])
+def test_own_images_are_predicted_without_a_path(name, tmp_path, tiny_mnist, capsys):
+    flags = [f"--model={name}", *folders(tmp_path, tiny_mnist.folder)]
+    with tiny_mnist.registered():
+        main.main(get_config([*flags, "--epochs=1", "--batch_size=16"]))
+    image = tmp_path / "own.png"
+    Image.fromarray(tiny_mnist.arrays["test_images"][0]).save(image)
+    capsys.readouterr()
+    assert main.main(get_config([*flags, "--json", "--predict", str(image)])) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["path"] == [] and sum(record["probabilities"]) == pytest.approx(1)
+    assert Image.open(record["picture"]).size == (448, 448)
