@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import checkpoint
+import parallel
 import published
 import runs
 from config import (
@@ -77,16 +78,18 @@ def main(config) -> int:
     with contextlib.redirect_stdout(sys.stderr) if config.json else contextlib.nullcontext():  # objects alone go to out
         prepare_cpu()
         choose_device(config.use_gpu)
-        if config.predict:
-            return 1 if predict(config, out) else 0
-        if config.export or config.export_onnx:
-            export(config)
-        elif config.num_runs > 1:
-            several(config)
-        elif config.is_train:
-            train(config)
-        else:
-            test(config)
+        with parallel.together():
+            if config.predict:
+                return 1 if parallel.is_first() and predict(config, out) else 0
+            if config.export or config.export_onnx:
+                if parallel.is_first():
+                    export(config)
+            elif config.num_runs > 1:
+                several(config)
+            elif config.is_train:
+                train(config)
+            else:
+                test(config)
     return 0
 
 
@@ -101,7 +104,7 @@ def several(config) -> None:
         return
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
-    with checkpoint.RunLock(os.path.join(config.ckpt_dir, name + "_runs.lock")):
+    with first_has(checkpoint.RunLock(os.path.join(config.ckpt_dir, name + "_runs.lock"))):
         if config.resume:
             first = next((one for one in runs.each(config) if RunFiles(one).started()), runs.each(config)[0])
             read_state(first, RunFiles(first))
@@ -116,7 +119,8 @@ def several(config) -> None:
             print(f"\n[*] Run {len(done) + 1} of {config.num_runs}: {run_name(one)}")
             one.resume = RunFiles(one).started()
             done.append(runs.Run(one.random_seed, run_name(one), train(one), test(one)))
-            checkpoint.write_json(path, runs.results(config, done))
+            if parallel.is_first():
+                checkpoint.write_json(path, runs.results(config, done))
     print(runs.error_line([run.test.error for run in done]))
 
 
@@ -129,14 +133,17 @@ def train(config) -> list[dict]:
     files = RunFiles(config)
     for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)
-    with checkpoint.RunLock(files.lock):
+    with first_has(checkpoint.RunLock(files.lock)):
         state = read_state(config, files) if config.resume else None
-        train_split, valid_split = load_splits(config)
+        with parallel.first_alone():
+            train_split, valid_split = load_splits(config)
         trainer = make_trainer(config, files, train_split, valid_split)
         if state:
             check_fits(state, train_split, files.latest)
             trainer.load_state(state)
-            JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
+            check_same_start(config, trainer)
+            if parallel.is_first():
+                JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
             ended = {"--epochs": trainer.epoch >= config.epochs, "--train_patience": trainer.patience_is_out()}
             remedies = [flag for flag, has_ended in ended.items() if has_ended]
             if remedies:
@@ -149,19 +156,40 @@ def train(config) -> list[dict]:
         else:
             if config.weights:
                 load_named_weights(trainer, config)
+            check_same_start(config, trainer)
             move_aside(files.of_a_run(), files.name, config)
-        checkpoint.write_json(files.params, settings(config))
+        if parallel.is_first():
+            checkpoint.write_json(files.params, settings(config))
         print(f"[*] Train on {len(train_split)} samples, validate on {len(valid_split)} samples")
         trainer.fit()
         print(f"[*] Best validation accuracy {trainer.best_valid_acc:.3f} %: {files.best}")
         return trainer.history
 
 
+def first_has(lock: checkpoint.RunLock):
+    """The lock for the first of several processes, and a context that does nothing for the others."""
+    return lock if parallel.is_first() else contextlib.nullcontext()
+
+
+def check_same_start(config, trainer) -> None:
+    """Raise UserError where not all processes begin with the same settings, data and weights."""
+    if parallel.world() == 1:
+        return
+    kept = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
+    weights = [weight.tobytes() for weight in trainer.weights()["model"].values()]
+    parallel.check_same(
+        settings=repr(kept).encode(),
+        labels=trainer.train.labels.tobytes() + trainer.valid.labels.tobytes(),
+        weights=b"".join(weights) + repr([trainer.epoch, trainer.step]).encode(),
+    )
+
+
 def move_aside(paths: list[str], name: str, config) -> None:
     """Move what a fresh start would overwrite into a folder of its own, and say so."""
-    moved = checkpoint.set_aside(paths, name, config.ckpt_dir)
+    moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if parallel.is_first() else None
     if moved:
         print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+    parallel.barrier()  # what is gone, no process finds
 
 
 def read_state(config, files: RunFiles) -> dict:
@@ -182,7 +210,7 @@ def load_splits(config):
     from data_loader import get_train_valid
 
     train_split, valid_split = get_train_valid(config)
-    if config.show_sample:
+    if config.show_sample and parallel.is_first():
         from utils import show_sample
 
         print(f"[*] Wrote {show_sample(train_split, config.plots_dir, data_set(config))}")
@@ -220,7 +248,9 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
         if visualdl:
             visualdl.write(record, weights, picture)
 
-    trainer = Trainer(config, train_split, valid_split, save, save_best, log)
+    # Other processes than the first compute the same and keep nothing.
+    keep = (save, save_best, log) if parallel.is_first() else 3 * [lambda _: None]
+    trainer = Trainer(config, train_split, valid_split, *keep)
     return trainer
 
 
@@ -340,7 +370,8 @@ def test(config):
     from trainer import build_model, evaluate, load_weights
 
     config, weights, epoch, path, about = find_weights(config)
-    split = get_test(config)
+    with parallel.first_alone():
+        split = get_test(config)
     check_fits(about, split, path)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)

@@ -7,6 +7,7 @@ a checkpoint has to hold is the weights, the optimiser's moments and a few count
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import paddle
 import paddle.nn.functional as F
 from tqdm import tqdm
 
+import parallel
 from baselines import Baseline
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
@@ -46,10 +48,10 @@ def hybrid_loss(
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", "reward".
     """
     # The reward is 1 if the class chosen after the last glimpse is right, and every choice on the way shares it.
-    reward = (rollout.log_probs.detach().argmax(axis=1) == labels).astype("float32")  # (B,)
+    reward = (rollout.log_probs.detach().argmax(axis=1) == labels).astype(rollout.log_probs.dtype)  # (B,)
     action = F.nll_loss(rollout.log_probs, labels)
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
-        zero = paddle.zeros([])
+        zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "reward": reward.mean()}
     returns = reward.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
@@ -105,14 +107,15 @@ def evaluate(
         watch: called with the numbers of the images and the `Rollout`, for every rollout of every batch.
 
     Returns:
-        How many of how many images were classified right, and the mean loss.
+        How many of how many images were classified right, and the mean loss; the same for any number of processes,
+        which divide the batches among them.
     """
     model.eval()
     rollouts = M if model.samples and locations == "sampled" else 1
     noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
-    loss, correct = 0.0, 0
-    for start in range(0, len(split), EVAL_BATCH):
-        index = np.arange(start, min(start + EVAL_BATCH, len(split)))
+    found = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
+    for number in range(parallel.rank(), len(found), parallel.world()):
+        index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
         scene, y = model.prepare(paddle.to_tensor(images)), paddle.to_tensor(labels)
         probs = 0
@@ -122,8 +125,11 @@ def evaluate(
             if watch:
                 watch(index, rollout)
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
-        loss += float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
-        correct += int((probs.argmax(axis=1) == y).sum())
+        loss = float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
+        found[number] = loss, int((probs.argmax(axis=1) == y).sum())
+    loss, correct = 0.0, 0
+    for of_batch in parallel.total(found).tolist():  # one after the other: the order decides on the rounding
+        loss, correct = loss + of_batch[0], correct + int(of_batch[1])
     return Evaluation(loss / len(split), correct, len(split), rollouts)
 
 
@@ -213,13 +219,15 @@ class Trainer:
         with paddle.utils.unique_name.guard():  # optimiser state is keyed by parameter names: the same in every run
             self.model = build_model(config, train.image_shape, train.num_classes)
             self.model.initialize(config.random_seed)
-            self.optimizer = build_optimizer(config, self.model.parameters())
+            self.parameters = self.model.parameters()  # finding them takes long
+            self.optimizer = build_optimizer(config, self.parameters)
         self.moments_loaded: dict | None = None  # what the optimiser was given and has not used yet
         self.averaged = None
         if config.ema > 0:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
             self.averaged.set_state_dict(self.model.state_dict())
-            self.pairs = list(zip(self.averaged.parameters(), self.model.parameters()))  # finding them takes long
+            self.pairs = list(zip(self.averaged.parameters(), self.parameters))
+        self.stop, self.all_asked = StopRequest(), False  # a signal to this process; whether any process got one
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
         self.sums, self.seconds = Mean(), 0.0  # of the epoch under way
@@ -229,18 +237,46 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------- one epoch
 
-    def train_step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Forward, backward, update: images (B, C, H, W) uint8, labels (B,). Returns the means over the batch."""
-        loss, parts = self.forward(images, labels)
-        values = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()]).tolist()
+    def train_step(self, images: np.ndarray, labels: np.ndarray, count: int | None = None) -> dict[str, float]:
+        """Forward, backward, update.
+
+        Args:
+            images: (B, C, H, W) uint8, this process's share of the batch, see `parallel.share`.
+            labels: (B,)
+            count: images of the whole batch, over all processes; None: these are all.
+
+        Returns:
+            The means over the whole batch.
+        """
+        share = parallel.share(count or len(labels))
+        loss, parts = self.forward(images, labels, share.rows, count)
+        means = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()])
+        if parallel.world() == 1:
+            loss.backward()
+        else:
+            (loss * share.weight).backward()
+            means = self.join(means * share.weight)
+        values = means.tolist()
         if not math.isfinite(values[0]):
             raise NotFinite(
                 f"the loss is {values[0]} at step {self.step + 1} of epoch {self.epoch + 1}: training stopped, the "
                 "last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
             )
-        loss.backward()
         self.update()
         return dict(zip(["loss", *parts], values))
+
+    def join(self, means: paddle.Tensor) -> paddle.Tensor:
+        """Add up the weighted gradients of all processes, their means, and whether a signal asked one of them to stop.
+
+        Reward and baseline need no exchange of their own: they enter through the gradients of each image's loss.
+        """
+        asked = paddle.full([], float(self.stop.signum is not None), means.dtype)
+        trained = [weight for weight in self.parameters if weight.grad is not None]
+        *gradients, means, asked = parallel.add_up([*(weight.grad for weight in trained), means, asked])
+        for weight, gradient in zip(trained, gradients):
+            weight.grad = gradient
+        self.all_asked = float(asked) > 0
+        return means
 
     @property
     def global_step(self) -> int:
@@ -252,13 +288,20 @@ class Trainer:
         """Epochs done, with the part of the one under way."""
         return self.global_step / self.steps_per_epoch
 
-    def forward(self, images: np.ndarray, labels: np.ndarray) -> tuple[paddle.Tensor, dict]:
-        """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`."""
+    def forward(
+        self, images: np.ndarray, labels: np.ndarray, rows: slice = slice(None), count: int | None = None
+    ) -> tuple[paddle.Tensor, dict]:
+        """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`.
+
+        Where the images are just these rows of a batch of `count`, they get the noise that they have in it.
+        """
         c = self.config
         copies = c.rollouts_per_image if self.model.samples else 1
+        noise = draw_noise((count or len(labels)) * copies, c.num_glimpses, "train", c.random_seed, self.global_step)
+        if count:
+            noise = [part[rows.start * copies : rows.stop * copies] for part in noise]
         if copies > 1:
             images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
-        noise = draw_noise(len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
         self.model.set_std(location_std(c, self.progress))
         rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
         paths = copies if c.baseline == "leave_one_out" else 1
@@ -282,10 +325,14 @@ class Trainer:
             mean.scale_(decay).add_(weight * (1 - decay))  # three times faster than lerp_ on the CPU
 
     def batches(self):
-        """The rest of the epoch's batches, prepared ahead by `num_workers` threads if there are any."""
+        """This process's share of the rest of the epoch's batches.
+
+        It is prepared ahead by `num_workers` threads if there are any.
+        """
         order = epoch_order(len(self.train), self.config.random_seed, self.epoch, self.config.shuffle)
         size, epoch = self.config.batch_size, self.epoch
         parts = [order[i * size : (i + 1) * size] for i in range(self.step, self.steps_per_epoch)]
+        parts = [part[parallel.share(len(part)).rows] for part in parts]
         if self.config.num_workers == 0:
             for part in parts:
                 yield self.train.batch(part, epoch)
@@ -299,39 +346,46 @@ class Trainer:
                 yield ready.result()
 
     def train_epoch(self, stop: StopRequest) -> None:
-        """Train to the end of the epoch under way."""
+        """Train to the end of the epoch under way, or until any process is asked to stop."""
+        self.stop = stop
         self.model.train()
         saved, began, before = time.monotonic(), time.monotonic(), self.seconds
-        total = len(self.train)
+        total, size = len(self.train), self.config.batch_size
         # Where nobody watches, as in a log file, a bar every ten seconds is enough.
-        with tqdm(
-            total=total, initial=self.step * self.config.batch_size, unit="img", leave=False, **bar()
-        ) as progress:
+        with tqdm(total=total, initial=self.step * size, unit="img", leave=False, **bar()) as progress:
             for images, labels in self.batches():
-                means = self.train_step(images, labels)
+                count = min(size, total - self.step * size)
+                means = self.train_step(images, labels, count)
                 self.step += 1
-                self.sums.update(len(labels), **means)
+                self.sums.update(count, **means)
                 self.seconds = before + time.monotonic() - began
-                progress.update(len(labels))
+                progress.update(count)
                 if self.step % self.config.print_freq == 0:
                     progress.set_postfix_str(
                         f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['reward']:.3f}", refresh=False
                     )
                 every = self.config.save_freq
                 due = self.step % every == 0 if every else time.monotonic() - saved >= SAVE_SECONDS
-                if (due and self.step < self.steps_per_epoch) or stop.signum:
+                signum = self.asked_by()
+                if (due and self.step < self.steps_per_epoch) or signum:
                     self.save(self.state())
                     saved = time.monotonic()
-                self.leave_if_asked(stop)
+                self.leave(signum)
 
-    def leave_if_asked(self, stop: StopRequest) -> None:
+    def asked_by(self) -> int | None:
+        """The signal that asked to stop, if one did; all processes agree on whether."""
+        if parallel.world() == 1:
+            return self.stop.signum
+        return (self.stop.signum or signal.SIGTERM) if self.all_asked else None
+
+    def leave(self, signum: int | None) -> None:
         """Raise Interrupted if a signal came; what there is to save has been saved."""
-        if not stop.signum:
+        if not signum:
             return
         if self.epoch >= self.config.epochs or self.patience_is_out():
-            raise Interrupted(stop.signum, "[!] Stopped; the training was finished, and is saved")
+            raise Interrupted(signum, "[!] Stopped; the training was finished, and is saved")
         raise Interrupted(
-            stop.signum,
+            signum,
             f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
             f"to go on, give the same command with --resume=True{' and without --weights' * bool(self.config.weights)}",
         )
@@ -387,7 +441,9 @@ class Trainer:
                 print(f"\nEpoch: {self.epoch + 1}/{c.epochs} - LR: {rate:.6f}")
                 self.train_epoch(stop)
                 self.end_epoch()
-                self.leave_if_asked(stop)
+                # This also holds all processes until the first has saved.
+                self.all_asked = parallel.total(np.array([float(stop.signum is not None)])).any()
+                self.leave(self.asked_by())
         if self.epoch < c.epochs:
             print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
         return self.history
@@ -484,8 +540,9 @@ class Trainer:
 
 
 def bar() -> dict:
-    """tqdm's settings: lively in a terminal, a line every ten seconds in a log file."""
-    return {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
+    """tqdm's settings: lively in a terminal, a line every ten seconds in a log file; and from one process alone."""
+    lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
+    return {**lively, "disable": not parallel.is_first()}
 
 
 def arrays(state: dict) -> dict[str, np.ndarray]:

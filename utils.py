@@ -99,8 +99,8 @@ _threads: list[int | str] = []  # set by the first `prepare_cpu`: the environmen
 def prepare_cpu() -> None:
     """Make matrix products fast on this CPU. Called before paddle is imported, it can do all it knows.
 
-    Threads: importing paddle leaves one thread unless OMP_NUM_THREADS is set; all cores are used instead. An
-    OMP_NUM_THREADS that the user set is respected.
+    Threads: importing paddle leaves one thread unless OMP_NUM_THREADS is set; all cores are used instead, divided by
+    the processes that Paddle's launcher has started on this machine. An OMP_NUM_THREADS that the user set is respected.
 
     Kernels: the MKL inside Paddle's packages takes its slow generic path on processors that are not Intel's, whatever
     they can do. MKL_DEBUG_CPU_TYPE, a switch of just that MKL, names the path to take: 7 is AVX-512, 5 is AVX2. Both
@@ -109,8 +109,11 @@ def prepare_cpu() -> None:
     if _threads:
         return
     first_import = "paddle" not in sys.modules
+    processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
     # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 is no longer known to be the user's wish.
-    threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (first_import and "OMP_NUM_THREADS" in os.environ)
+    # The launcher has imported it.
+    known = first_import and not processes
+    threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (known and "OMP_NUM_THREADS" in os.environ)
     flags = cpu_flags()
     if first_import and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7")
@@ -127,7 +130,8 @@ def prepare_cpu() -> None:
             raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
 
     keep_memory()
-    threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else available_cores()
+    cores = max(1, available_cores() // int(processes or 1))
+    threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else cores
     if not threads_chosen:
         paddle.base.core.set_num_threads(threads)
     _threads.append(threads)

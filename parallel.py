@@ -1,0 +1,277 @@
+"""Several processes that train one model: each takes its share of every batch, and the gradients are added up.
+
+    python -m paddle.distributed.launch --nproc_per_node 2 main.py ...
+
+Paddle's launcher starts the processes and tells them their number through the environment; `paddle.distributed` joins
+them (gloo on CPUs, NCCL on GPUs). All have the same weights, draw the same order and noise, and make the same update.
+Process 0 alone writes files and speaks. In a single process nothing in here does anything.
+
+Why not `paddle.DataParallel`? It hooks into autograd, parameter by parameter, and has to be told which of them get no
+gradient (`find_unused_parameters`: the locator's with --policy=random) and when not to join (`no_sync`). All gradients
+of this model together are a few megabytes: one sum over one flat array after backward has neither problem, is the same
+for every model here, and leaves nothing to overlap that would be worth it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from utils import Interrupted, UserError
+
+POLL_SECONDS = 0.5  # between looks at whether another process has failed
+PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less than the launcher has
+
+
+def world() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", 0)) if world() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+# ------------------------------------------------------------------------------------------------------ joint work
+
+
+class Share(NamedTuple):
+    """The part of a batch that one process computes."""
+
+    rows: slice  # of the batch
+    weight: float  # of their mean in the mean over the batch
+
+
+def share(count: int) -> Share:
+    """This process's share of a batch of `count` images, which all processes divide among them as evenly as possible.
+
+    Where there are fewer images than processes, some compute one image more, with weight 0: so every process always
+    has gradients of the same parameters, and no special case.
+    """
+    begin, end = (count * r // world() for r in (rank(), rank() + 1))
+    return Share(slice(begin, end), (end - begin) / count) if end > begin else Share(slice(0, 1), 0.0)
+
+
+def add_up(tensors: list) -> list:
+    """The sums of tensors of one dtype over all processes, which must all have tensors of these shapes.
+
+    Raises:
+        UserError: another process has gone.
+    """
+    import paddle
+
+    if world() == 1:
+        return tensors
+    flat = paddle.concat([tensor.flatten() for tensor in tensors])
+    try:
+        paddle.distributed.all_reduce(flat)
+    except Exception as error:  # what is raised depends on the backend
+        _wait_for_reason()
+        raise UserError(
+            "another process has ended without a word, or lets the others wait for too long (with gloo, that is 30 "
+            f"seconds); the launcher's log folder may tell more ({str(error).strip().splitlines()[-1][:200]})"
+        ) from None
+    parts = paddle.split(flat, [tensor.size for tensor in tensors])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors)]
+
+
+def total(array: np.ndarray) -> np.ndarray:
+    """The sum of a float64 array over all processes; exact where just one of them has something else than zero."""
+    import paddle
+
+    return add_up([paddle.to_tensor(array)])[0].numpy() if world() > 1 else array
+
+
+def check_same(**facts: bytes) -> None:
+    """Raise UserError where processes begin with different things, as on machines with different folders.
+
+    Args:
+        facts: names for people, and bytes.
+    """
+    if world() == 1:
+        return
+    sums = np.zeros((world(), len(facts)))
+    sums[rank()] = [zlib.crc32(fact) for fact in facts.values()]
+    sums = total(sums)
+    other, name = (int(found[0]) if len(found) else None for found in np.nonzero(sums != sums[0]))
+    if other is not None:
+        raise UserError(
+            f"process {other} has other {list(facts)[name]} than process 0: all need the same command and data, and a "
+            "--ckpt_dir that they share"
+        )
+
+
+# -------------------------------------------------------------------------------------------- beginning and ending
+
+
+class _Store:
+    """The launcher's key-value store, which lives in process 0: slow (50 ms), but it waits as long as it takes.
+
+    A sum over the processes cannot be waited for so long, and not while something else goes on.
+    """
+
+    def __init__(self):
+        import paddle
+
+        self.store, self.lock = paddle.base.core.create_or_get_global_tcp_store(), threading.Lock()
+        self.rounds = 0  # of `barrier`
+
+    def count(self, key: str, more: int = 0) -> int:
+        """Add to a counter, which begins at 0, and return it."""
+        with self.lock:
+            return self.store.add(f"ram/{key}", more)
+
+    def put(self, key: str, value: object) -> None:
+        with self.lock:
+            self.store.set(f"ram/{key}", json.dumps(value).encode())
+
+    def get(self, key: str) -> object:
+        """A value that is there: for others, this would wait, and block all other use."""
+        with self.lock:
+            return json.loads(bytes(self.store.get(f"ram/{key}")))
+
+
+_store: _Store | None = None
+
+
+def barrier() -> None:
+    """Wait, however long, until all processes are here."""
+    if world() == 1:
+        return
+    _store.rounds += 1
+    key = f"barrier/{_store.rounds}"
+    _store.count(key, 1)
+    while _store.count(key) < world():
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def first_alone():
+    """Let process 0 do this before the others do, so that it can fetch and keep what they then find."""
+    if not is_first():
+        barrier()
+    yield
+    if is_first():
+        barrier()
+
+
+@contextlib.contextmanager
+def together():
+    """Join the processes. Whichever fails ends them all, with its message from process 0 and its status.
+
+    The device has to be chosen before. All but process 0 are silent on standard output.
+    """
+    if world() == 1:
+        yield
+        return
+    _join()
+    over = threading.Event()
+    threading.Thread(target=_watch, args=[over], daemon=True).start()
+    with contextlib.ExitStack() as stack:
+        if not is_first():
+            silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        try:
+            yield
+        except Interrupted as stop:  # all of them, at the same step
+            _ignore_the_launcher()
+            _leave(over)
+            if is_first():
+                raise
+            raise SystemExit(128 + stop.signum) from None  # one message is enough
+        except BaseException as error:
+            over.set()
+            _ignore_the_launcher()
+            _tell(error)
+            raise
+        _leave(over)
+
+
+def _join() -> None:
+    global _store
+    import paddle
+
+    if _store is not None:
+        return
+    if paddle.get_device() == "cpu":  # on a machine with GPUs, too
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+    paddle.distributed.init_parallel_env()
+    paddle.distributed.all_reduce(paddle.zeros([1]))  # NCCL uses the store for its first sum, and none must interrupt
+    _store = _Store()
+
+
+def _ignore_the_launcher() -> None:
+    """The launcher sends SIGTERM, several times, to processes that outlive others: this one ends by itself."""
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _leave(over) -> None:
+    """End well: process 0, in which the store lives, goes last."""
+    if not is_first():
+        over.set()
+        _store.count("left", 1)
+        return
+    until = time.monotonic() + 5  # one that was ended by a signal meanwhile does not come
+    while _store.count("left") < world() - 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    over.set()
+
+
+def _tell(error: BaseException) -> None:
+    """Tell the others that this process fails, and stay until process 0 has said so, or until it is gone."""
+    status = 2 if isinstance(error, UserError) else 1
+    text = str(error) if isinstance(error, UserError) else traceback.format_exc().rstrip()
+    try:
+        _store.put(f"failure/{rank()}", {"status": status, "text": f"[!] Process {rank()} failed: {text}"})
+        _store.count("failures", 1 << rank())
+        if is_first():  # it says so itself
+            _store.count("told", 1)
+            time.sleep(2 * POLL_SECONDS + 0.2)  # for the others to see it
+            return
+        until = time.monotonic() + 10
+        while not _store.count("told") and time.monotonic() < until:
+            time.sleep(0.1)
+    except Exception:  # process 0 has gone, and the store with it
+        return
+
+
+def _watch(over) -> None:
+    """End this process, with the same status, once another one has failed; process 0 says why."""
+    while not over.wait(POLL_SECONDS):
+        try:
+            failed = _store.count("failures")
+            if not failed:
+                continue
+            failure = _store.get(f"failure/{(failed & -failed).bit_length() - 1}")  # the lowest number
+        except Exception:
+            failure = {"status": 1, "text": "[!] Process 0 has gone"}
+        if over.is_set():  # meanwhile this one has ended, or failed itself
+            return
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            if is_first():
+                print(failure["text"], file=sys.stderr, flush=True)
+                _store.count("told", 1)
+        os._exit(failure["status"])
+
+
+def _wait_for_reason() -> None:
+    """Leave the watching thread the time to end this process with the reason of a process that has failed."""
+    time.sleep(PATIENCE_SECONDS)

@@ -1,0 +1,248 @@
+"""Tests of several processes, against one: gradients, whole trainings, validation, resume, stopping and failing.
+
+python tests/test_parallel.py measure FILE           # what one of the processes computes
+python tests/test_parallel.py fail FOLDER [flags]    # main.py, where process 1 fails in its third step
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import pytest
+from helpers import ROOT, easy_images, folders, registered, run_as_main
+
+import checkpoint
+import parallel
+from config import get_config
+from utils import UserError, choose_device
+
+SMALL = (
+    "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False "
+    "--batch_size=16 --ema=0.9 --std=0.11"
+).split()
+RUN = "ram_3_6x6_1_h16_g12_l8_random"
+
+
+def make_trainer(*flags, images: int, validate: int = 20):
+    """A trainer on easy images, with settings as given."""
+    from data_loader import Split
+    from trainer import Trainer
+
+    splits = []
+    for seed, (name, count) in enumerate((("train", images), ("valid", validate))):
+        x, y = easy_images(count, seed)
+        splits.append(Split(name, x, y, np.arange(count), 10))
+    looking = [flag for flag in SMALL if "--model=conv" not in flags or flag.startswith(("--use_gpu", "--batch_size"))]
+    return Trainer(get_config([*looking, *flags]), *splits, *[lambda _: None] * 3)
+
+
+# The last batch of 33 images is a single one; 19 are divided into 9 and 10.
+RECIPES = {
+    "one image": ["--batch_size=1"],
+    "uneven": ["--batch_size=19"],
+    "clipped": ["--batch_size=19", "--clip_norm=0.01"],
+    "leave one out": ["--batch_size=7", "--rollouts_per_image=3", "--baseline=leave_one_out", "--core=lstm"],
+    "random": ["--policy=random"],
+    "one glimpse": ["--num_glimpses=1"],
+    "convolution": ["--model=conv"],
+}
+
+
+def measure() -> dict[str, np.ndarray]:
+    """What has to be the same however many processes compute it."""
+    import trainer as module
+
+    found = {}
+    for recipe in RECIPES:
+        training = make_trainer(*RECIPES[recipe], images=33)
+        images, labels = next(training.batches())
+        training.update = lambda: None  # leaves the gradients where they are
+        means = training.train_step(images, labels, training.config.batch_size)
+        found.update({f"{recipe}, mean {name}": np.array(value) for name, value in means.items()})
+        for name, weight in training.model.named_parameters():
+            if weight.grad is not None:
+                found[f"{recipe}, gradient {name}"] = weight.grad.numpy()
+
+    training = make_trainer(images=33, validate=1100)  # three batches
+    result = module.evaluate(training.model, training.valid, 3, 2, "sampled", 1)
+    found["evaluation"] = np.array([result.loss, result.correct, result.count])
+
+    # 200 steps in float64, where rounding moves no glimpse by a pixel; the last of each epoch has a single image.
+    def noise(*key):
+        return tuple(part.astype("float64") for part in draw_noise(*key))
+
+    draw_noise = module.draw_noise
+    with mock.patch.object(module, "draw_noise", noise):
+        training = make_trainer("--epochs=40", "--init_lr=0.01", images=65)
+        for model in training.models():
+            model.to(dtype="float64")
+        history = training.fit()
+    found["steps"] = np.array([training.global_step])
+    found["train_loss"] = np.array([record["train_loss"] for record in history])
+    found["val_acc"] = np.array([record["val_acc"] for record in history])
+    found.update({f"trained {name}": weight.numpy() for name, weight in training.model.named_parameters()})
+    return found
+
+
+def measure_in_one_of_several(path: str) -> None:
+    """Write what this process computes to `<path>.<number>.npz`."""
+    choose_device(False)
+    with parallel.together():
+        found = measure()
+        with pytest.raises(UserError) as caught:
+            parallel.check_same(settings=b"", weights=str(parallel.rank()).encode())
+        np.savez(f"{path}.{parallel.rank()}.npz", refused=np.array(str(caught.value)), **found)
+
+
+def fail_in_the_third_step(folder: str, flags: list[str]) -> None:
+    """As tests/helpers.py, but process 1 fails."""
+    choose_device(False)
+    from trainer import Trainer
+
+    real = Trainer.train_step
+
+    def train_step(self, *batch):
+        if parallel.rank() == 1 and self.step == 2:
+            raise UserError("its disk is full")
+        return real(self, *batch)
+
+    with registered(Path(folder)), mock.patch.object(Trainer, "train_step", train_step):
+        run_as_main(flags)
+
+
+def launch(logs: Path, *command: object) -> subprocess.Popen:
+    """Two processes, by Paddle's launcher, which keeps what they say in `logs`."""
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={logs}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([*launcher, *map(str, command)], env=env, cwd=logs.parent, **quiet)
+
+
+def said(logs: Path, number: int) -> str:
+    """What a process has said."""
+    return (logs / f"workerlog.{number}").read_text()
+
+
+# ---- without other processes
+
+
+@pytest.mark.parametrize("world", range(1, 6))
+def test_shares_are_the_batch(monkeypatch, world):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", str(world))
+    for count in range(1, 12):
+        rows, weights = [], []
+        for rank in range(world):
+            monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+            share = parallel.share(count)
+            part = list(range(count))[share.rows]
+            assert part and share.weight in (0, len(part) / count), "no process is without an image"
+            rows += part if share.weight else []
+            weights.append(share.weight)
+        assert rows == list(range(count)) and sum(weights) == pytest.approx(1)
+        assert max(weights) - min(weights) <= 1 / count + 1e-9
+
+
+def test_threads_are_the_cores_divided_by_the_processes_of_the_machine(tmp_path):
+    """The launcher imports paddle, which sets OMP_NUM_THREADS to 1: that is nobody's wish."""
+    fake = "import types; set_to = []; base = types.SimpleNamespace(core=types.SimpleNamespace("
+    (tmp_path / "paddle.py").write_text(textwrap.dedent(fake + "set_num_threads=set_to.append))"))
+    code = (
+        "import utils; utils.available_cores = lambda: 8; utils.prepare_cpu(); import paddle; "
+        "print(paddle.set_to, utils.num_threads())"
+    )
+    for processes, chosen, expected in (("2", "1", "[4] 4"), ("9", "1", "[1] 1"), ("2", "3", "[] 3")):
+        env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PADDLE_LOCAL_SIZE": processes}
+        run = subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            env={**env, "OMP_NUM_THREADS": chosen},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == expected
+
+
+# ---- two processes
+
+
+def test_two_processes_compute_what_one_does(tmp_path):
+    process = launch(tmp_path / "log", __file__, "measure", tmp_path / "found")
+    one = measure()
+    assert process.wait(timeout=200) == 0, said(tmp_path / "log", 0)
+    two, other = (dict(np.load(tmp_path / f"found.{number}.npz")) for number in (0, 1))
+    message = str(two.pop("refused"))
+    assert message == str(other.pop("refused")) and "process 1 has other weights than process 0" in message
+    assert two.keys() == other.keys() == one.keys(), "the same parameters have gradients"
+    assert one["steps"] == [200]
+    for name, value in one.items():
+        assert np.array_equal(two[name], other[name]), f"{name}: all processes have the same to the bit"
+        if name in ("evaluation", "steps", "val_acc"):
+            assert np.array_equal(two[name], value), f"{name}: equal to the bit"
+        elif name.startswith("trained"):
+            assert value.dtype == np.float64 and np.abs(two[name] - value).max() < 1e-9, name
+        else:
+            assert np.abs(two[name] - value).max() <= 1e-5 * np.abs(value).max() + 1e-12, name
+
+
+def test_a_run_goes_on_with_two_processes_is_stopped_and_ends_with_one(tmp_path, tiny_mnist):
+    """Looking at random, with a plain optimiser: nothing makes much of a rounding error."""
+    import main
+
+    flags = [*SMALL, "--policy=random", "--optimizer=momentum", "--init_lr=0.05", "--lr_schedule=constant"]
+    flags += ["--limit=150", "--batch_size=32", "--train_patience=100000", "--plot_freq=0"]
+    stopped, whole = [*flags, *folders(tmp_path / "stopped", tiny_mnist.folder)], tmp_path / "whole"
+    latest, log = tmp_path / f"stopped/ckpt/{RUN}_ckpt.pdparams", tmp_path / f"stopped/logs/{RUN}.jsonl"
+    with tiny_mnist.registered():
+        main.main(get_config([*stopped, "--epochs=1"]))
+        helpers = Path(__file__).with_name("helpers.py")
+        process = launch(
+            tmp_path / "log", helpers, tiny_mnist.folder, *stopped, "--resume", "--epochs=9999", "--save_freq=2"
+        )
+        until = time.monotonic() + 200
+        while len(log.read_text().splitlines()) < 3 and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)  # as Ctrl-C does
+        assert process.wait(timeout=100) != 0
+        assert said(tmp_path / "log", 0).count("[!] Stopped at step ") == 1, said(tmp_path / "log", 0)
+        assert "[" not in said(tmp_path / "log", 1).replace("[*] Train", ""), "the other process is silent"
+        state = checkpoint.read(str(latest))
+        assert 3 <= state["epoch"] < 9999
+        epochs = state["epoch"] + 1
+        main.main(get_config([*stopped, "--resume", f"--epochs={epochs}"]))
+        main.main(get_config([*flags, *folders(whole, tiny_mnist.folder), f"--epochs={epochs}"]))
+    ours, theirs = (checkpoint.read(str(path)) for path in (latest, whole / f"ckpt/{RUN}_ckpt.pdparams"))
+    assert [json.loads(line) for line in log.read_text().splitlines()] == ours["history"]
+    assert len(ours["history"]) == epochs
+    for a, b in zip(ours["history"], theirs["history"]):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+    for name, weight in theirs["ema"].items():
+        assert np.allclose(ours["ema"][name], weight, atol=1e-4), name
+
+
+def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist):
+    flags = [*SMALL, "--epochs=2", *folders(tmp_path, tiny_mnist.folder)]
+    process = launch(tmp_path / "log", __file__, "fail", tiny_mnist.folder, *flags)
+    assert process.wait(timeout=200) == 2
+    assert said(tmp_path / "log", 0).count("its disk is full") == 1, said(tmp_path / "log", 0)
+    assert "[!] Process 1 failed: its disk is full" in said(tmp_path / "log", 0)
+    assert "Traceback" not in said(tmp_path / "log", 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "measure":
+        measure_in_one_of_several(sys.argv[2])
+    else:
+        fail_in_the_third_step(sys.argv[2], sys.argv[3:])
