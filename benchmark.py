@@ -5,6 +5,7 @@
     python benchmark.py --json=speed.json        # the same figures for machines
     python benchmark.py --plot                   # time per step against glimpses, batch size and patches
     python benchmark.py --ablation               # what each optimisation is worth: without it, in turn
+    python benchmark.py --processes              # 1 and 2 processes that train one model, with one thread each
     python benchmark.py --quality                # minutes of `python main.py` until 1 % validation error with M=10
 
 Each case runs the trainer's own step of the default recipe on real images: drawing them, forward, backward, optimiser
@@ -36,8 +37,10 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
+import parallel
 from config import get_config
 from utils import UserError, choose_device, num_threads, prepare_cpu, processor
 
@@ -92,20 +95,20 @@ class Case:
         self.eval_rates: list[float] = []
 
     def next_batch(self):
-        """The next full batch of the training, however many epochs it takes."""
+        """The next full batch of the training (this process's share of it), however many epochs it takes."""
         while True:
             batch = next(self.batches, None)
             if batch is None:
                 self.trainer.epoch, self.trainer.step = self.trainer.epoch + 1, 0
                 self.batches = self.trainer.batches()
-            elif len(batch[1]) == self.config.batch_size:
+            elif (self.trainer.step + 1) * self.config.batch_size <= len(self.trainer.train):
                 return batch
 
     def train(self, steps: int) -> None:
         """Time whole training steps, as the trainer does them."""
         began = time.perf_counter()
         for _ in range(steps):
-            self.trainer.train_step(*self.next_batch())
+            self.trainer.train_step(*self.next_batch(), self.config.batch_size)
             self.trainer.step += 1
         self.train_rates.append(steps * self.config.batch_size / (time.perf_counter() - began))
 
@@ -264,6 +267,67 @@ class Reached(Exception):
     """The validation error is low enough."""
 
 
+PROCESSES, BATCHES = (1, 2), (128, 512, 2048)
+
+
+def one_of_several(data_dir: str) -> None:
+    """What each process of `processes` does; the first prints a JSON object per batch size."""
+    import paddle
+
+    prepare_cpu()
+    paddle.base.core.set_num_threads(1)
+    choose_device(False)
+    with parallel.together():
+        for size in BATCHES:
+            case = Case("mnist", [f"--batch_size={size}"], data_dir)
+            case.train(3)
+            case.train_rates.clear()
+            for _ in range(5):
+                case.train(max(5, 2560 // size))
+            sums = []
+            for _ in range(20):
+                began = time.perf_counter()
+                parallel.add_up(case.trainer.parameters)[0].numpy()
+                sums.append(time.perf_counter() - began)
+            figures = {
+                "images_per_second": statistics.median(case.train_rates),
+                "sum_ms": 1000 * statistics.median(sums),
+            }
+            print(json.dumps({"batch_size": size, **figures}), flush=True)
+
+
+def processes(data_dir: str, rounds: int = 3) -> list[dict]:
+    """Training images per second of the default recipe with 1 and 2 processes, which take turns, a thread each.
+
+    Returns:
+        for each batch size (of all processes together): batch_size, images_per_second by number of processes,
+        speedup, and sum_ms: what adding up all gradients takes.
+    """
+    found = {size: {count: [] for count in PROCESSES} for size in BATCHES}
+    here = os.path.dirname(os.path.abspath(__file__))
+    script = f"import benchmark; benchmark.one_of_several({os.path.abspath(data_dir)!r})"
+    for number in range(rounds):
+        for count in PROCESSES:
+            print(f"\rround {number + 1}/{rounds}: {count} processes", end="", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory() as logs:
+                launcher = ["-m", "paddle.distributed.launch", f"--nproc_per_node={count}", f"--log_dir={logs}"]
+                command = [sys.executable, *launcher, sys.executable, "-c", script]
+                run = subprocess.run(command, cwd=here, capture_output=True, text=True)
+            lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"batch_size"')]
+            if run.returncode or len(lines) != len(BATCHES):
+                raise UserError(f"{count} processes failed: {(run.stdout + run.stderr).strip()[-500:]}")
+            for line in lines:
+                found[line["batch_size"]][count].append(line)
+    print(file=sys.stderr)
+    figures = []
+    for size, runs in found.items():
+        rates = {n: statistics.median(line["images_per_second"] for line in lines) for n, lines in runs.items()}
+        sum_ms = statistics.median(line["sum_ms"] for line in runs[PROCESSES[-1]])
+        speedup = rates[PROCESSES[-1]] / rates[1]
+        figures.append({"batch_size": size, "images_per_second": rates, "speedup": speedup, "sum_ms": sum_ms})
+    return figures
+
+
 def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
     """Train with the default recipe, but M=10 at validation, until that error (in percent) is undercut.
 
@@ -344,6 +408,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plot", nargs="?", const="plots/readme/scaling.png", metavar="FILE", help="draw the scaling")
     parser.add_argument("--ablation", action="store_true", help="measure what each optimisation is worth")
+    parser.add_argument("--processes", action="store_true", help="measure 1 and 2 processes with one thread each")
     parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
@@ -353,6 +418,13 @@ def main(argv: list[str] | None = None) -> dict:
     if options.plot:
         plot(options.plot, options.data_dir)
         return {}
+    if options.processes:
+        figures = processes(options.data_dir, 1 if options.quick else 3)
+        print(f"{processor()}\n{'batch':>8}{'1 process, img/s':>20}{'2 processes':>14}{'faster':>9}{'sum, ms':>9}")
+        for row in figures:
+            one, two = row["images_per_second"].values()
+            print(f"{row['batch_size']:>8}{one:>20.0f}{two:>14.0f}{row['speedup']:>9.2f}{row['sum_ms']:>9.2f}")
+        return figures
     if options.quality:
         reached = time_to_quality(options.data_dir)
         print(

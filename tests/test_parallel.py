@@ -63,6 +63,8 @@ RECIPES = {
 
 def measure() -> dict[str, np.ndarray]:
     """What has to be the same however many processes compute it."""
+    import paddle
+
     import trainer as module
 
     found = {}
@@ -89,6 +91,7 @@ def measure() -> dict[str, np.ndarray]:
         training = make_trainer("--epochs=40", "--init_lr=0.01", images=65)
         for model in training.models():
             model.to(dtype="float64")
+        training.optimizer = paddle.optimizer.Adam(parameters=training.parameters)  # the joint one has no float64
         history = training.fit()
     found["steps"] = np.array([training.global_step])
     found["train_loss"] = np.array([record["train_loss"] for record in history])
@@ -217,7 +220,7 @@ def test_a_run_goes_on_with_two_processes_is_stopped_and_ends_with_one(tmp_path,
         process.send_signal(signal.SIGINT)  # as Ctrl-C does
         assert process.wait(timeout=100) != 0
         assert said(tmp_path / "log", 0).count("[!] Stopped at step ") == 1, said(tmp_path / "log", 0)
-        assert "[" not in said(tmp_path / "log", 1).replace("[*] Train", ""), "the other process is silent"
+        assert not {"[*]", "[!]", "Epoch"} & set(said(tmp_path / "log", 1).replace(":", " ").split()), "it is silent"
         state = checkpoint.read(str(latest))
         assert 3 <= state["epoch"] < 9999
         epochs = state["epoch"] + 1

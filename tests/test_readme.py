@@ -69,7 +69,9 @@ def test_no_flag_is_named_that_does_not_exist():
     named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
     for file in ("benchmark.py", "published.py", "visualize.py"):
         named -= set(re.findall(r'"(--\w+)"', (ROOT / file).read_text(encoding="utf-8")))
-    assert named <= {"--flag", "--logdir", *flags()}  # --flag=VALUE stands for any, and --logdir is VisualDL's
+    # Those of paddle.distributed.launch:
+    launcher = {"--nproc_per_node", "--gpus", "--nnodes", "--rank", "--master", "--log_dir"}
+    assert named <= {"--flag", "--logdir", *flags(), *launcher}  # --flag=VALUE is any, --logdir VisualDL's
 
 
 def test_every_command_is_understood():
