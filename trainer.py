@@ -22,7 +22,7 @@ import parallel
 from baselines import Baseline
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
-from utils import Interrupted, Mean, StopRequest, UserError
+from utils import Interrupted, Mean, StopRequest, UserError, to_tensor
 
 EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
@@ -117,10 +117,10 @@ def evaluate(
     for number in range(parallel.rank(), len(found), parallel.world()):
         index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
-        scene, y = model.prepare(paddle.to_tensor(images)), paddle.to_tensor(labels)
+        scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
         probs = 0
         for first, choices in noise:
-            rollout = model.rollout(scene, Noise(paddle.to_tensor(first[index]), paddle.to_tensor(choices[index])))
+            rollout = model.rollout(scene, Noise(to_tensor(first[index]), to_tensor(choices[index])))
             probs = probs + paddle.exp(rollout.log_probs) / rollouts  # (B, classes)
             if watch:
                 watch(index, rollout)
@@ -303,9 +303,9 @@ class Trainer:
         if copies > 1:
             images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
         self.model.set_std(location_std(c, self.progress))
-        rollout = self.model.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
+        rollout = self.model.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
         paths = copies if c.baseline == "leave_one_out" else 1
-        return hybrid_loss(rollout, paddle.to_tensor(labels), c.reinforce_weight, paths)
+        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths)
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
@@ -401,7 +401,7 @@ class Trainer:
         c = self.config
         images, labels = self.valid.batch(np.arange(min(9, len(self.valid))))
         noise = draw_noise(len(labels), c.num_glimpses, "evaluate/valid", c.random_seed, 0)
-        rollout = self.evaluated.rollout(paddle.to_tensor(images), Noise(*map(paddle.to_tensor, noise)))
+        rollout = self.evaluated.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
         return {
             "images": images,
             "labels": labels,
@@ -532,7 +532,7 @@ class Trainer:
             load_weights(self.averaged, state["ema"])
         if state["optimizer"]:
             self.moments_loaded = state["optimizer"]
-            self.optimizer.set_state_dict({k: paddle.to_tensor(v) for k, v in state["optimizer"].items()})
+            self.optimizer.set_state_dict({k: to_tensor(v) for k, v in state["optimizer"].items()})
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)
@@ -565,4 +565,4 @@ def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.nda
     extra = sorted(set(weights) - set(own))
     if extra:
         raise UserError(f"the weights hold {extra[0]}, which this model has not")
-    model.set_state_dict({name: paddle.to_tensor(value.astype("float32")) for name, value in weights.items()})
+    model.set_state_dict({name: to_tensor(value.astype("float32")) for name, value in weights.items()})

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, TinyMnist, run_as_main, same, without_seconds
+from helpers import ROOT, run_as_main, same, without_seconds
 
 import checkpoint
 import main
@@ -101,12 +99,6 @@ def new_place(tmp_path, place):
     """Makes further places."""
     numbers = iter(range(100))
     return lambda: Place(tmp_path / f"place{next(numbers)}", place.data)
-
-
-@pytest.fixture(scope="module")
-def larger(tmp_path_factory):
-    """Data for a training that takes long enough to be shot at."""
-    return TinyMnist(tmp_path_factory.mktemp("larger"), train_count=2000).folder
 
 
 def refusal(place, *flags):
@@ -471,51 +463,6 @@ def test_damaged_checkpoint_is_refused_with_the_way_out(place):
 
 
 # ---- processes and signals
-
-
-def wait_for(process, text):
-    """Reads the output up to a line that begins with the text."""
-    for line in process.stdout:
-        if line.startswith(text):
-            return
-    raise AssertionError(f"{text!r} never came: {process.stderr.read()}")
-
-
-@posix
-def test_shot_at_random_moments_and_resumed_is_bit_equal(tmp_path, larger):
-    flags = ["--epochs=4", "--batch_size=16", "--save_freq=7"]
-    whole, shot = Place(tmp_path / "whole", larger), Place(tmp_path / "shot", larger)
-    status, _, err = whole.call(*flags)
-    assert status == 0, err
-    dice, shots, resume = random.Random(1), [], []
-    statuses = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-        process = shot.start(*flags, *resume)
-        wait_for(process, "Epoch:")
-        time.sleep(dice.uniform(0.05, 0.3))
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-        if process.returncode == 0:
-            break  # it was faster
-        assert process.returncode == statuses[number] and "Traceback" not in err, err
-        shots.append(number)
-        resume = ["--resume=True"] if shot.latest.exists() else []
-    assert len(shots) >= 2
-    status, out, err = shot.call(*flags, "--resume=True")
-    assert status == 0, err
-    assert same(shot.outcome(), whole.outcome())
-
-
-@posix
-def test_signal_that_was_inherited_as_ignored_stays_ignored(tmp_path, larger):
-    place = Place(tmp_path / "place", larger)
-    ignore = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
-    process = place.start("--epochs=2", **ignore)
-    wait_for(process, "Epoch: 1/2")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0 and "Stopped" not in out, err
-    assert len(place.log.read_text().splitlines()) == 2
 
 
 def test_commands_work_from_anywhere_and_leave_the_checkout_alone(tmp_path, tiny_mnist):
