@@ -506,10 +506,11 @@ class Trainer:
         state["best_valid_acc"] = self.best_valid_acc
         state["image_shape"], state["num_classes"] = list(self.train.image_shape), self.train.num_classes
         state["classes"] = list(self.train.classes)
+        epoch, step = (self.epoch + 1, self.step) if self.step else (self.epoch, self.steps_per_epoch)
         for name, weight in state["model"].items():
             if not np.isfinite(weight).all():
                 raise NotFinite(
-                    f"{name} is no longer finite after step {self.step} of epoch {self.epoch + 1}: training stopped, "
+                    f"{name} is no longer finite after step {step} of epoch {epoch}: training stopped, "
                     "the last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
                 )
         return state
