@@ -454,6 +454,7 @@ class Trainer:
 
     def end_epoch(self) -> None:
         """Validate, note the epoch, and save: the state last, so that whoever is killed before does the rest again."""
+        self.check_weights()
         c, began = self.config, time.monotonic()
         rate = learning_rate(c, self.epoch + (self.step - 1) / self.steps_per_epoch, self.cuts)
         result = evaluate(self.evaluated, self.valid, c.num_glimpses, c.valid_M, c.locations, c.random_seed)
@@ -499,20 +500,23 @@ class Trainer:
 
     # --------------------------------------------------------------------------------------------- saved and loaded
 
+    def check_weights(self) -> None:
+        """Raise NotFinite if a weight is lost: behind a ReLU, which makes 0 of NaN, that does not show in the loss."""
+        for name, weight in self.model.state_dict().items():
+            if not np.isfinite(weight.numpy()).all():
+                raise NotFinite(
+                    f"{name} is no longer finite after step {self.step} of epoch {self.epoch + 1}: training stopped, "
+                    "the last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
+                )
+
     def weights(self) -> dict:
         """The model as plain data: weights and averaged weights (None without averaging), and where they come from."""
+        self.check_weights()
         ema = None if self.averaged is None else arrays(self.averaged.state_dict())
         state = {"model": arrays(self.model.state_dict()), "ema": ema, "epoch": self.epoch}
         state["best_valid_acc"] = self.best_valid_acc
         state["image_shape"], state["num_classes"] = list(self.train.image_shape), self.train.num_classes
         state["classes"] = list(self.train.classes)
-        epoch, step = (self.epoch + 1, self.step) if self.step else (self.epoch, self.steps_per_epoch)
-        for name, weight in state["model"].items():
-            if not np.isfinite(weight).all():
-                raise NotFinite(
-                    f"{name} is no longer finite after step {step} of epoch {epoch}: training stopped, "
-                    "the last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
-                )
         return state
 
     def state(self) -> dict:
