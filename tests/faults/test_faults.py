@@ -338,6 +338,7 @@ def test_second_process_on_a_run_is_refused(run, undisturbed, dice, number):
     first = run.start()
     first.wait_for("Epoch: 1/4")
     time.sleep(dice.uniform(0, 0.2))
+    first.send(signal.SIGSTOP)  # it holds the lock, and will not be over too soon
     before = [name for name in sorted(run.files()) if "old" in name]
     for flags in ([], ["--resume=True"]):
         status, _, err = run.call(*flags)
@@ -345,6 +346,7 @@ def test_second_process_on_a_run_is_refused(run, undisturbed, dice, number):
     assert [name for name in sorted(run.files()) if "old" in name] == before
     if number % 2 == 0:  # its lock dies with it
         first.send(signal.SIGKILL)
+    first.send(signal.SIGCONT)
     first.wait()
     assert same(run.finish(), undisturbed)
 

@@ -40,23 +40,24 @@ def test_memory_files_and_handles_stay_where_they_are(run, times, capsys):
             break
         if not pages:
             break  # it has ended, and nobody has waited for it
-        links = [os.path.realpath(f"{proc}/fd/{handle}") for handle in handles]
-        steady = [link for link in links if not link.endswith((".tmp", ".npz", ".jsonl", ".pdparams"))]
         files = [name for name in os.listdir(run.ckpt) if not name.endswith(".tmp")] if epochs else []
-        seen[epochs] = (pages, len(steady), len(files))
+        seen[epochs] = (pages, len(handles), len(files))
         time.sleep(0.005)
     status, _, err = process.wait()
     assert status == 0, err
     assert len(run.log.read_text().splitlines()) == times and max(seen) >= times - 2
-    early = min(epoch for epoch in seen if epoch >= 20)
-    start, end = seen[early], seen[max(epoch for epoch in seen if epoch < times)]
+    # Of several epochs the lowest: some file or other may be open for a moment, and what is lost stays lost.
+    start, end = ([seen[epoch] for epoch in seen if at <= epoch < at + 10] for at in (20, times - 10))
+    (start_pages, *start_rest), (end_pages, *end_rest) = (
+        [min(values) for values in zip(*part)] for part in (start, end)
+    )
+    megabytes = [f"{pages * PAGE / 1e6:.1f} MB" for pages in (start_pages, end_pages)]
     with capsys.disabled():
-        megabytes = [round(pages * PAGE / 1e6, 1) for pages in (start[0], end[0])]
-        print(f"\n{times} epochs: {megabytes[0]} MB after {early}, {megabytes[1]} MB at the end, {end[1]} handles")
-    assert end[0] <= 1.05 * start[0]
-    assert end[1:] == start[1:], "handles, and files in the folder of checkpoints"
+        print(f"\n{times} epochs: {megabytes[0]} after 20, {megabytes[1]} at the end, {end_rest[0]} handles")
+    assert end_pages <= 1.05 * start_pages
+    assert end_rest == start_rest, "handles, and files in the folder of checkpoints"
     assert os.path.getsize(run.log) < 500 * times
-    assert set(os.listdir(run.logs)) == {run.log.name} and start[2] == 5
+    assert set(os.listdir(run.logs)) == {run.log.name} and end_rest[1] == 5
 
 
 def test_tensors_of_arrays_are_the_same_and_are_freed():
