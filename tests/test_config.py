@@ -16,7 +16,7 @@ from utils import UserError
 
 FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
 SWITCHES = [name for name, action in FLAGS.items() if action.type is str2bool]
-TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "predict"]
+TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "predict", "export", "export_onnx"]
 NUMBERS = [name for name, action in FLAGS.items() if name not in [*SWITCHES, *TEXTS] and not action.choices]
 # Flags that mean nothing alone, and what makes them meaningful.
 COMPANIONS = {"json": ["--predict=x"], "invert": ["--predict=x"], "image_size": ["--dataset=folder"]}

@@ -502,7 +502,7 @@ def test_record_of_an_epoch_holds_means_over_its_images():
         assert record[f"loss_{part}"] == pytest.approx(means[part])
     total = means["action"] + means["baseline"] + 0.5 * means["reinforce"]
     assert record["train_loss"] == pytest.approx(total, abs=1e-5)
-    result = evaluate(training.trainer.evaluated, training.trainer.valid, 3, 1, "sampled", 1)
+    result = evaluate(training.trainer.evaluated, training.trainer.valid, 3, 3, "sampled", 1)
     assert (record["val_loss"], record["val_acc"]) == (result.loss, result.accuracy)
     assert record["val_err"] == pytest.approx(100 - record["val_acc"])
     assert record["epoch"] == 1 and record["best"] is True and record["seconds"] > 0
