@@ -1,0 +1,229 @@
+"""README_cn.md says in Chinese what README.md says in English: the same blocks in the same order, with the same facts.
+
+Words are not compared, but all that is not translated: commands, flags and other code, numbers, links and pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README_cn.md").read_text(encoding="utf-8")
+IN_LINE = r"`([^`]+)`"  # code within a sentence
+
+
+class Block(NamedTuple):
+    """A heading ("#", "##", ...), list item ("-" or "1."), table row ("|"), fenced block ("```") or paragraph ("")."""
+
+    kind: str
+    text: str
+
+
+def blocks(text: str) -> list[Block]:
+    """What a README consists of, in order; the lines of an item or a paragraph are joined, those of code are not."""
+    found: list[Block] = []
+    inside = False  # a paragraph or an item, which the next line goes on with
+    for part in re.split(r"^(```.*?^```)$", text, flags=re.MULTILINE | re.DOTALL):
+        if part.startswith("```"):
+            found.append(Block("```", part))
+            inside = False
+            continue
+        for line in part.splitlines():
+            start = re.match(r"(#+|-|\d+\.)(?= )|\|", line)
+            if start:
+                kind = re.sub(r"\d+", "1", start[0])
+                found.append(Block(kind, line))
+                inside = kind in ("-", "1.")
+            elif not line.strip():
+                inside = False
+            elif inside:
+                found[-1] = Block(found[-1].kind, f"{found[-1].text} {line.strip()}")
+            else:
+                found.append(Block("", line))
+                inside = True
+    return found
+
+
+def numbers(text: str) -> list[str]:
+    """All numbers, sorted, since languages order them differently: of "12x12 of 1,300" these are 1,300, 12 and 12."""
+    return sorted(re.findall(r"\d+(?:[.,]\d+)*", text, re.ASCII))
+
+
+def anchors(text: str) -> dict[str, str]:
+    """The anchor that GitHub makes of each heading, with the heading's number, which is the same in both languages."""
+    titles = [block.text.lstrip("# ") for block in blocks(text) if block.kind.startswith("#")]
+    return {"#" + re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")): f"#{i}" for i, title in enumerate(titles)}
+
+
+def links(text: str, headings: dict[str, str]) -> list[str]:
+    """All targets, pictures marked by "!", headings by their number, each README alike."""
+    found = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
+    targets = [mark + (headings.get(to, f"{to} (no such heading)") if to[0] == "#" else to) for mark, to in found]
+    return sorted(to.replace("README_cn.md", "README.md") for to in targets)
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a fenced block without comments, which begin with two spaces and `#`."""
+    return [re.sub(r"  +# .*", "", line).rstrip() for line in text.splitlines()]
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split(" | ")]
+
+
+def untranslatable(cell: str) -> str | None:
+    """A cell that is nothing but code, numbers and signs, without white space; None if it has words."""
+    if re.search(r"[^\W\d]", re.sub(IN_LINE, "", cell)):
+        return None
+    return re.sub(r"\s", "", cell).replace("、", ",")
+
+
+def facts(block: Block, headings: dict[str, str]) -> list[tuple[str, object]]:
+    """What a translation of the block must share with it, each with its name."""
+    if block.kind == "```":
+        return [("code", commands(block.text)), ("numbers", numbers(block.text))]
+    found: list[tuple[str, object]] = [("links", links(block.text, headings))]
+    for part in cells(block.text) if block.kind == "|" else [block.text]:
+        found += [("numbers", numbers(part)), ("code", sorted(set(re.findall(IN_LINE, part))))]
+        if block.kind == "|":
+            found.append(("cell", untranslatable(part)))
+    return found
+
+
+def differences(english: str, chinese: str) -> list[str]:
+    """What the two texts do not share, block by block; ends at a block that only one of them has."""
+    found = []
+    headings = anchors(english), anchors(chinese)
+    for a, b in zip_longest(blocks(english), blocks(chinese), fillvalue=Block("end", "the end")):
+        where = f"in\n  {a.text}\n  {b.text}"
+        if a.kind != b.kind:
+            return [*found, f"not the same kind of block {where}"]
+        for ours, theirs in zip_longest(facts(a, headings[0]), facts(b, headings[1]), fillvalue=("nothing", None)):
+            if ours != theirs:
+                found.append(f"{ours} against {theirs} {where}")
+    return found
+
+
+def test_both_say_the_same():
+    found = differences(ENGLISH, CHINESE)
+    assert not found, "\n".join(found)
+
+
+def test_each_links_to_the_other_at_the_top():
+    assert ENGLISH.splitlines()[2] == "English | [简体中文](README_cn.md)"
+    assert CHINESE.splitlines()[2] == "[English](README.md) | 简体中文"
+
+
+def test_no_english_sentence_is_left():
+    """Four English words in a row, outside code and titles of papers, were forgotten."""
+    for block in blocks(CHINESE):
+        words = re.sub(rf"{IN_LINE}|\*[^*]*\*", "", block.text)
+        assert block.kind == "```" or not re.search(r"\b[a-z]+( [a-z]+){3}", words), block.text
+
+
+def test_no_heading_of_one_file_is_there_twice():
+    for text in (ENGLISH, CHINESE):
+        assert len(anchors(text)) == sum(block.kind.startswith("#") for block in blocks(text))
+
+
+SMALL = """# Title
+
+![A picture](a.png) of 1,300 digits, [made](#making) by `--flag`, and see [the rest](#the-rest).
+
+## Making
+
+```
+python main.py --M=1    # one of 10
+python main.py --M=2    # two of 10
+```
+
+- one item,
+  and its second line
+- another item
+
+1. first
+2. second
+
+## The rest
+
+| flag | default | meaning |
+|---|---|---|
+| `--M` | `10` | rollouts, `1` or more |
+| `--std` | `0.15` | spread |
+| ours | 0.50 +- 0.05 | 11 min |
+"""
+SMALL_CN = """# 标题
+
+![图](a.png)，由 `--flag` [制作](#制作)，共 1,300 个数字，另见[其余](#其余)。
+
+## 制作
+
+```
+python main.py --M=1    # 共 10 个，取一个
+python main.py --M=2    # 共 10 个，取两个
+```
+
+- 一项，及其第二行
+- 另一项
+
+1. 第一
+2. 第二
+
+## 其余
+
+| 参数 | 默认值 | 含义 |
+|---|---|---|
+| `--M` | `10` | rollout 数，至少为 `1` |
+| `--std` | `0.15` | 宽度 |
+| 本项目 | 0.50 +- 0.05 | 11 分钟 |
+"""
+
+
+def test_a_translation_is_no_difference():
+    assert differences(SMALL, SMALL_CN) == []
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("## 制作\n\n", ""),
+        ("## 其余", "### 其余"),
+        ("python main.py --M=2    # 共 10 个，取两个\n", ""),
+        ("--M=2 ", "--M=3 "),
+        ("# 共 10 个，取两个", "# 共 20 个，取两个"),
+        ("    # 共 10 个，取两个", " 共 10 个，取两个"),
+        ("```\n\n- 一项", "```\n\n多一段\n\n- 一项"),
+        ("- 另一项\n", ""),
+        ("1. 第一\n2. 第二", "- 第一\n- 第二"),
+        ("1,300", "1,301"),
+        ("`--flag` ", ""),
+        ("`--flag`", "`--flags`"),
+        ("(a.png)", "(b.png)"),
+        ("![图]", "[图]"),
+        ("[制作](#制作)", "制作"),
+        ("(#制作)", "(#做)"),
+        ("[制作](#制作)", "[制作](#其余)"),
+        ("| `--M` | `10` | rollout 数，至少为 `1` |\n", ""),
+        ("| `--std` | `0.15`", "| `--std` | `0.05`"),
+        ("`--std` | `0.15`", "`--sdt` | `0.15`"),
+        ("`10` | rollout 数，至少为 `1`", "`1` | rollout 数，至少为 `10`"),
+        (
+            "| `--std` | `0.15` | 宽度 |\n| 本项目 | 0.50 +- 0.05 | 11 分钟 |",
+            "| 本项目 | 0.50 +- 0.05 | 11 分钟 |\n| `--std` | `0.15` | 宽度 |",
+        ),
+        ("0.50 +- 0.05", "0.05 +- 0.50"),
+        ("0.50 +- 0.05", "0.50 - 0.05"),
+        ("11 分钟", "17 分钟"),
+        (" | 11 分钟", " 11 分钟"),
+        ("11 分钟 |\n", "11 分钟 |\n\n多一段\n"),
+    ],
+)
+def test_a_difference_is_noticed(old, new):
+    assert old in SMALL_CN
+    assert differences(SMALL, SMALL_CN.replace(old, new))
