@@ -98,8 +98,9 @@ def facts(block: Block, headings: dict[str, str]) -> list[tuple[str, object]]:
 
 def differences(english: str, chinese: str) -> list[str]:
     """What the two texts do not share, block by block; ends at a block that only one of them has."""
-    found = []
     headings = anchors(english), anchors(chinese)
+    counts = [len(found) for found in headings]
+    found = [] if counts[0] == counts[1] else [f"{counts[0]} headings against {counts[1]}"]
     for a, b in zip_longest(blocks(english), blocks(chinese), fillvalue=Block("end", "the end")):
         where = f"in\n  {a.text}\n  {b.text}"
         if a.kind != b.kind:
