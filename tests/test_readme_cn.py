@@ -6,6 +6,7 @@ Words are not compared, but all that is not translated: commands, flags and othe
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (ROOT / "README_cn.md").read_text(encoding="utf-8")
 IN_LINE = r"`([^`]+)`"  # code within a sentence
+UNITS = {"million": 10**6, "万": 10**4, "亿": 10**8}  # 1.5 million are 150 of what Chinese counts in
 
 
 class Block(NamedTuple):
@@ -52,7 +54,10 @@ def blocks(text: str) -> list[Block]:
 
 def numbers(text: str) -> list[str]:
     """All numbers, sorted, since languages order them differently: of "12x12 of 1,300" these are 1,300, 12 and 12."""
-    return sorted(re.findall(r"\d+(?:[.,]\d+)*", text, re.ASCII))
+    found = re.findall(r"(\d+(?:[.,]\d+)*)( million\b| ?[万亿])?", text)
+    return sorted(
+        str(int(Decimal(number.replace(",", "")) * UNITS[unit.strip()])) if unit else number for number, unit in found
+    )
 
 
 def anchors(text: str) -> dict[str, str]:
@@ -146,7 +151,7 @@ python main.py --M=2    # two of 10
 
 - one item,
   and its second line
-- another item
+- another item, of 1.5 million
 
 1. first
 2. second
@@ -171,7 +176,7 @@ python main.py --M=2    # 共 10 个，取两个
 ```
 
 - 一项，及其第二行
-- 另一项
+- 另一项，共 150 万
 
 1. 第一
 2. 第二
@@ -200,9 +205,11 @@ def test_a_translation_is_no_difference():
         ("# 共 10 个，取两个", "# 共 20 个，取两个"),
         ("    # 共 10 个，取两个", " 共 10 个，取两个"),
         ("```\n\n- 一项", "```\n\n多一段\n\n- 一项"),
-        ("- 另一项\n", ""),
+        ("- 另一项，共 150 万\n", ""),
         ("1. 第一\n2. 第二", "- 第一\n- 第二"),
         ("1,300", "1,301"),
+        ("150 万", "150 亿"),
+        ("150 万", "1.5 万"),
         ("`--flag` ", ""),
         ("`--flag`", "`--flags`"),
         ("(a.png)", "(b.png)"),
