@@ -182,8 +182,10 @@ def together():
         return
     _join()
     over = threading.Event()
-    threading.Thread(target=_watch, args=[over], daemon=True).start()
+    watcher = threading.Thread(target=_watch, args=[over], daemon=True)
+    watcher.start()
     with contextlib.ExitStack() as stack:
+        stack.callback(watcher.join, 10)  # Python that ends while a thread is in Paddle's store aborts
         if not is_first():
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(silence))
