@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -78,6 +79,28 @@ def run_as_main(arguments: list[str]) -> None:
     """Run main.py as `python main.py ARGUMENTS` does; ends with SystemExit where that ends with a status."""
     with mock.patch.object(sys, "argv", ["main.py", *arguments]):
         runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+
+
+# A new process counts the peak memory of the one that started it as its own: a small one has to stand in between.
+MEASURED = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+sys.exit(status)
+"""
+
+
+def run_measured(command: list[str], **options) -> tuple[int, str, int]:
+    """Run a command (POSIX). Returns its status, its output with its errors in it, and its peak memory in bytes."""
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", MEASURED, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+    text, _, peak = ended.stdout.rstrip("\n").rpartition("\n")
+    return ended.returncode, text, int(peak)
 
 
 def same(a, b) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, run_as_main, same, without_seconds
+from helpers import ROOT, run_as_main, run_measured, same, without_seconds
 
 import checkpoint
 import main
@@ -743,13 +743,8 @@ def test_real_mnist_is_trained_resumed_and_tested_under_a_gigabyte(real_mnist, t
         (["--epochs=3", "--resume=True"], "[*] Resuming ram_6_8x8_1 at step 0 of epoch 3"),
         (["--is_train=False", "--M=1"], "[*] mnist test, M=1, sampled locations, epoch 3, "),
     ):
-        with open(tmp_path / "output", "w+") as output:
-            process = subprocess.Popen([*base, *flags], env=env, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.WEXITSTATUS(status)
-            output.seek(0)
-            text = output.read()
+        status, text, peak = run_measured([*base, *flags], env=env, cwd=tmp_path)
         assert status == 0 and expected in text, text
-        assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 10**9
+        assert 10**8 < peak < 10**9, f"{peak / 1e6:.0f} MB"
     correct = int(re.search(r"Test Acc: (\d+)/10000 ", text)[1])
     assert correct > 2500, "guessing gives 1000"
