@@ -149,7 +149,7 @@ def export(found) -> None:
     """Do what --export and --export_onnx ask for.
 
     Args:
-        found: a `main.Found`.
+        found: a `weights.Found`.
 
     Raises:
         UserError: the weights cannot be used or have no mean locations, what was exported does something else, a file

@@ -13,10 +13,10 @@ import paddle as _paddle
 
 # All now: once this file is loaded, paddle.hub takes its folder off the path.
 import config as _config
-import main as _main
 import model as _model
 import predict as _predict
 import published as _published
+import weights as _weights
 
 
 def ram(preset="mnist", weights=None):
@@ -40,7 +40,7 @@ def ram(preset="mnist", weights=None):
         state, saved, about = _published.load(preset)
     else:
         path = str(weights)
-        state, saved, _, about = _main.read_weights(path)
+        state, saved, _, about = _weights.read_weights(path)
     _config.adopt(config, saved, path, [*_config.ARCHITECTURE, *_config.DATA])
     found = _predict.load_classifier(config, state, about, path)
     network = found.model

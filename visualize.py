@@ -23,12 +23,12 @@ import zlib
 
 import numpy as np
 
-import main
 import pictures
 import runs
 from config import data_set, get_config, number, run_name
 from pictures import Curve, Geometry, Look, Shown, Snapshot
 from utils import UserError, choose_device, generator, make_folder, prepare_cpu
+from weights import RunFiles, check_fits, find_weights
 
 MARK = b"made by visualize.py"  # in every picture: it may be replaced
 DPI = 150  # of still pictures; films have 100
@@ -110,11 +110,11 @@ def trained_model(config):
     from data_loader import get_test
     from trainer import build_model, load_weights
 
-    config, weights, _, path, about = main.find_weights(config)
+    config, weights, _, path, about = find_weights(config)
     if config.model != "ram":
         raise UserError(f"--model={config.model} sees the whole image at once: there are no glimpses to draw")
     split = get_test(config)
-    main.check_fits(about, split, path)
+    check_fits(about, split, path)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)
     model.eval()
@@ -269,7 +269,7 @@ def early_ones(items: list, count: int) -> list:
 
 def draw_training(config) -> None:
     """`python visualize.py training`."""
-    folder = config.folder or main.RunFiles(config).plots
+    folder = config.folder or RunFiles(config).plots
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "glimpses_*.npz")))
     if not paths:
         raise UserError(

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import checkpoint
 import runs
 from config import FREE, get_config, settings
-from main import RunFiles
 from utils import UserError
+from weights import RunFiles
 
 NEGLIGIBLE = FREE - {"epochs", "train_patience"}  # the schedules depend on the length
 
