@@ -13,8 +13,16 @@ class Preset(NamedTuple):
 
 
 CANVAS = {"patch_size": 12, "glimpse_scale": 2, "num_glimpses": 8, "augment_shift": 0}
-# On canvases the image has to be found first: more memory, and a wider search.
-OURS = {"core": "lstm", "std": 0.4, "std_end": 0.05, "epochs": 250}
+# On canvases the image has to be found first, among other things: more memory, a wider eye, and a wider search.
+OURS = {
+    "core": "lstm",
+    "glimpse_hidden": 512,
+    "loc_hidden": 64,
+    "hidden_size": 192,
+    "std": 0.4,
+    "std_end": 0.05,
+    "epochs": 250,
+}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
 CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}

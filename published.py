@@ -3,8 +3,9 @@
     python published.py                                                       # list them
     python published.py ckpt/ram_6_8x8_1_model_best.pdparams --name=mnist     # publish the best epoch of a training
 
-They stand beside this file, whatever --ckpt_dir says, and training never touches them. Both files of a pair are read
-without trusting them: the safetensors library checks the one, this module and the flags' own limits the other.
+They stand beside this file, whatever --ckpt_dir says, and training never touches them. Weights that would be too large
+in float32 are published in float16, and the errors are those of the rounded ones. Both files of a pair are read without
+trusting them: the safetensors library checks the one, this module and the flags' own limits the other.
 """
 
 from __future__ import annotations
@@ -174,16 +175,18 @@ def _arrays(data, path):
     if not arrays:
         raise DamagedFile(f"{path} cannot be used: it holds no weights")
     for name, array in arrays.items():
-        if not re.fullmatch(r"[\w.]{1,100}", name) or array.dtype != np.float32:
-            raise DamagedFile(f"{path} cannot be used: {ascii(name)[:100]} ({array.dtype}) is no float32 parameter")
-    return arrays
+        if not re.fullmatch(r"[\w.]{1,100}", name) or array.dtype not in (np.float32, np.float16):
+            raise DamagedFile(
+                f"{path} cannot be used: {ascii(name)[:100]} ({array.dtype}) is no float32 or float16 parameter"
+            )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- publishing
 
 
 def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None = None, force: bool = False) -> None:
-    """Test the best checkpoint of a training, and write its two files.
+    """Test the best checkpoint of a training, and write its two files, in float16 if float32 would be too large.
 
     Args:
         path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for what is known of the training.
@@ -205,9 +208,14 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     expected = run_name(get_config([f"--preset={name}"]))
     if run_name(config) != expected:
         raise UserError(f"{path} holds the run {run_name(config)}; --preset={name} is {expected}")
-    data = save({key: np.ascontiguousarray(value, np.float32) for key, value in weights.items()})
-    if len(data) > LARGEST:
+    for precision in (np.float32, np.float16):
+        rounded = {key: np.ascontiguousarray(value, precision) for key, value in weights.items()}
+        data = save(rounded)
+        if len(data) <= LARGEST:
+            break
+    else:
         raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
+    weights = {key: value.astype(np.float32) for key, value in rounded.items()}  # the ones that whoever gets them has
     config.data_dir = data_dir
     facts = {
         "settings": {key: value for key, value in best["settings"].items() if key not in MACHINE},
