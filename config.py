@@ -48,7 +48,9 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
             raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
         inside = (value > low if open_low else value >= low) and (value < high if open_high else value <= high)
         if not inside or abs(value) == math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {' and '.join(ends) or 'finite'}")
+            raise argparse.ArgumentTypeError(
+                f"{text.strip()} is out of range: it must be {' and '.join(ends) or 'finite'}"
+            )
         return value
 
     return parse

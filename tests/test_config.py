@@ -412,3 +412,9 @@ def test_adopt_keeps_every_value_that_a_run_can_save():
 
 def test_what_may_be_none():
     assert OPTIONAL == {"std_end", *(n for n, v in settings(get_config([])).items() if v is None)}
+
+
+def test_space_around_a_number_does_not_break_the_one_line():
+    assert get_config(["--epochs= 7\n"]).epochs == 7
+    with pytest.raises(UserError, match=r"--valid_size: 7 is out of range: it must be > 0 and < 1$"):
+        get_config(["--valid_size= 7\n"])
