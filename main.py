@@ -99,10 +99,11 @@ def train(config) -> list[dict]:
         with parallel.first_alone():
             train_split, valid_split = load_splits(config)
         trainer = make_trainer(config, files, train_split, valid_split)
+        splits = [train_split, valid_split]
         if state:
             check_fits(state, train_split, files.latest)
             trainer.load_state(state)
-            check_same_start(config, trainer)
+            check_same_start(config, trainer.model, splits, trainer.epoch, trainer.step)
             if parallel.is_first():
                 JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
             ended = {"--epochs": trainer.epoch >= config.epochs, "--train_patience": trainer.patience_is_out()}
@@ -117,7 +118,7 @@ def train(config) -> list[dict]:
         else:
             if config.weights:
                 load_named_weights(trainer, config)
-            check_same_start(config, trainer)
+            check_same_start(config, trainer.model, splits)
             move_aside(files.of_a_run(), files.name, config)
         if parallel.is_first():
             checkpoint.write_json(files.params, settings(config))
@@ -132,16 +133,15 @@ def first_has(lock: checkpoint.RunLock):
     return lock if parallel.is_first() else contextlib.nullcontext()
 
 
-def check_same_start(config, trainer) -> None:
-    """Raise UserError where not all processes begin with the same settings, data and weights."""
+def check_same_start(config, model, splits: list, *progress: int) -> None:
+    """Raise UserError where not all processes begin with the same settings, labels, weights and progress."""
     if parallel.world() == 1:
         return
     kept = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
-    weights = [weight.tobytes() for weight in trainer.weights()["model"].values()]
     parallel.check_same(
         settings=repr(kept).encode(),
-        labels=trainer.train.labels.tobytes() + trainer.valid.labels.tobytes(),
-        weights=b"".join(weights) + repr([trainer.epoch, trainer.step]).encode(),
+        labels=b"".join(split.labels.tobytes() for split in splits),
+        weights=b"".join(weight.numpy().tobytes() for weight in model.state_dict().values()) + repr(progress).encode(),
     )
 
 
@@ -255,6 +255,7 @@ def test(config):
     check_fits(about, split, path)
     model = build_model(config, split.image_shape, split.num_classes)
     load_weights(model, weights)
+    check_same_start(config, model, [split])
     result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
     locations = config.locations if config.model == "ram" else "no"
     print(f"[*] {data_set(config)} test, M={result.rollouts}, {locations} locations, epoch {epoch}, {path}")

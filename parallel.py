@@ -92,10 +92,16 @@ def add_up(tensors: list) -> list:
 
 
 def total(array: np.ndarray) -> np.ndarray:
-    """The sum of a float64 array over all processes; exact where just one of them has something else than zero."""
+    """The sum of a float64 array over all processes; exact where just one of them has something else than zero.
+
+    However long one of them still has to read its data, to evaluate or to save, the others wait for it.
+    """
     import paddle
 
-    return add_up([paddle.to_tensor(array)])[0].numpy() if world() > 1 else array
+    if world() == 1:
+        return array
+    barrier()
+    return add_up([paddle.to_tensor(array)])[0].numpy()
 
 
 def check_same(**facts: bytes) -> None:
@@ -255,7 +261,10 @@ def _tell(error: BaseException) -> None:
 
 
 def _watch(over) -> None:
-    """End this process, with the same status, once another one has failed; process 0 says why."""
+    """End this process, with the same status and the reason, once another one has failed.
+
+    Every process gives the reason: the launcher shows the last words of whichever it sees end first.
+    """
     while not over.wait(POLL_SECONDS):
         try:
             failed = _store.count("failures")
@@ -268,8 +277,8 @@ def _watch(over) -> None:
             return
         with contextlib.suppress(Exception):
             sys.stdout.flush()
+            print(failure["text"], file=sys.stderr, flush=True)
             if is_first():
-                print(failure["text"], file=sys.stderr, flush=True)
                 _store.count("told", 1)
         os._exit(failure["status"])
 

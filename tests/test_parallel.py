@@ -1,7 +1,8 @@
 """Tests of several processes, against one: gradients, whole trainings, validation, resume, stopping and failing.
 
-python tests/test_parallel.py measure FILE           # what one of the processes computes
-python tests/test_parallel.py fail FOLDER [flags]    # main.py, where process 1 fails in its third step
+python tests/test_parallel.py measure FILE                 # what one of the processes computes
+python tests/test_parallel.py fail N FOLDER [flags]        # main.py, where process N fails in its third step
+python tests/test_parallel.py apart OTHER FOLDER [flags]   # main.py, where process 1 has its checkpoints elsewhere
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def measure() -> dict[str, np.ndarray]:
 
     draw_noise = module.draw_noise
     with mock.patch.object(module, "draw_noise", noise):
-        training = make_trainer("--epochs=40", "--init_lr=0.01", images=65)
+        training = make_trainer("--epochs=20", "--init_lr=0.01", images=145)
         for model in training.models():
             model.to(dtype="float64")
         training.optimizer = paddle.optimizer.Adam(parameters=training.parameters)  # the joint one has no float64
@@ -107,18 +108,36 @@ def measure_in_one_of_several(path: str) -> None:
         found = measure()
         with pytest.raises(UserError) as caught:
             parallel.check_same(settings=b"", weights=str(parallel.rank()).encode())
-        np.savez(f"{path}.{parallel.rank()}.npz", refused=np.array(str(caught.value)), **found)
+        refused, waited = np.array(str(caught.value)), np.array(seconds_of_a_sum())
+        np.savez(f"{path}.{parallel.rank()}.npz", refused=refused, waited=waited, **found)
 
 
-def fail_in_the_third_step(folder: str, flags: list[str]) -> None:
-    """As tests/helpers.py, but process 1 fails."""
+def seconds_of_a_sum() -> float:
+    """What Paddle's own sum takes, which gloo ends after 30 seconds, where process 1 is two seconds late."""
+    import paddle
+
+    began, all_reduce = [], paddle.distributed.all_reduce
+
+    def timed(tensor):
+        began.append(time.monotonic())
+        all_reduce(tensor)
+
+    if parallel.rank() == 1:
+        time.sleep(2)
+    with mock.patch.object(paddle.distributed, "all_reduce", timed):
+        parallel.total(np.zeros(1))
+    return time.monotonic() - began[0]
+
+
+def fail_in_the_third_step(number: int, folder: str, flags: list[str]) -> None:
+    """As tests/helpers.py, but process `number` fails."""
     choose_device(False)
     from trainer import Trainer
 
     real = Trainer.train_step
 
     def train_step(self, *batch):
-        if parallel.rank() == 1 and self.step == 2:
+        if parallel.rank() == number and self.step == 2:
             raise UserError("its disk is full")
         return real(self, *batch)
 
@@ -126,12 +145,22 @@ def fail_in_the_third_step(folder: str, flags: list[str]) -> None:
         run_as_main(flags)
 
 
+def run_apart(folder: str, data: str, flags: list[str]) -> None:
+    """As tests/helpers.py, but process 1 has the weights of the same name in `folder`, as on another machine."""
+    path = Path(next(flag for flag in flags if flag.startswith("--weights=")).split("=", 1)[1])
+    more = [f"--weights={Path(folder) / path.name}"] if parallel.rank() == 1 else []
+    with registered(Path(data)):
+        run_as_main([*flags, *more])
+
+
 def launch(logs: Path, *command: object) -> subprocess.Popen:
-    """Two processes, by Paddle's launcher, which keeps what they say in `logs`."""
+    """Two processes, by Paddle's launcher, which keeps what they say in `logs`; in `logs`/screen is what it shows."""
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={logs}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return subprocess.Popen([*launcher, *map(str, command)], env=env, cwd=logs.parent, **quiet)
+    logs.mkdir()
+    with open(logs / "screen", "wb") as screen:
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT)
+        return subprocess.Popen([*launcher, *map(str, command)], env=env, cwd=logs.parent, **quiet)
 
 
 def said(logs: Path, number: int) -> str:
@@ -186,6 +215,7 @@ def test_two_processes_compute_what_one_does(tmp_path):
     one = measure()
     assert process.wait(timeout=200) == 0, said(tmp_path / "log", 0)
     two, other = (dict(np.load(tmp_path / f"found.{number}.npz")) for number in (0, 1))
+    assert two.pop("waited") < 1 and other.pop("waited") < 1, "a late process is waited for before the sum"
     message = str(two.pop("refused"))
     assert message == str(other.pop("refused")) and "process 1 has other weights than process 0" in message
     assert two.keys() == other.keys() == one.keys(), "the same parameters have gradients"
@@ -235,17 +265,49 @@ def test_a_run_goes_on_with_two_processes_is_stopped_and_ends_with_one(tmp_path,
         assert np.allclose(ours["ema"][name], weight, atol=1e-4), name
 
 
-def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist):
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist, number):
     flags = [*SMALL, "--epochs=2", *folders(tmp_path, tiny_mnist.folder)]
-    process = launch(tmp_path / "log", __file__, "fail", tiny_mnist.folder, *flags)
+    process = launch(tmp_path / "log", __file__, "fail", number, tiny_mnist.folder, *flags)
     assert process.wait(timeout=200) == 2
-    assert said(tmp_path / "log", 0).count("its disk is full") == 1, said(tmp_path / "log", 0)
-    assert "[!] Process 1 failed: its disk is full" in said(tmp_path / "log", 0)
-    assert "Traceback" not in said(tmp_path / "log", 0)
+    logs = [said(tmp_path / "log", rank) for rank in (0, 1)]
+    for rank, log in enumerate(logs):
+        message = "main.py: its disk is full" if rank == number else f"[!] Process {number} failed: its disk is full"
+        assert log.count("its disk is full") == 1 and message in log, log
+        assert "Traceback" not in log
+    screen = (tmp_path / "log/screen").read_text()
+    assert "its disk is full" in screen, "whichever process the launcher saw end first"
+
+
+def test_several_runs_are_tested_as_in_one_process_and_not_with_different_weights(tmp_path, tiny_mnist, capsys):
+    import main
+
+    flags = [*SMALL, "--epochs=2", "--num_runs=2", "--M=2", *folders(tmp_path, tiny_mnist.folder)]
+    process = launch(tmp_path / "log", Path(__file__).with_name("helpers.py"), tiny_mnist.folder, *flags)
+    assert process.wait(timeout=200) == 0, said(tmp_path / "log", 0)
+    results = json.loads(next((tmp_path / "logs").glob("*_results.json")).read_text())
+    assert [run["seed"] for run in results["runs"]] == [1, 2] and len(results["epochs"]) == 2
+    with tiny_mnist.registered():
+        main.main(get_config([*flags, "--is_train=False"]))
+    alone = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[*] Test")]
+    together = [line for line in said(tmp_path / "log", 0).splitlines() if line.startswith("[*] Test")]
+    assert alone == together and len(alone) == 3
+    assert f"{results['runs'][1]['test_correct']}/{results['runs'][1]['test_count']} " in alone[1]
+
+    best, other = sorted((tmp_path / "ckpt").glob("*_model_best.pdparams"))
+    (tmp_path / "apart").mkdir()
+    other.rename(tmp_path / "apart" / best.name)
+    flags = [*flags, "--num_runs=1", f"--weights={best}", "--is_train=False"]
+    process = launch(tmp_path / "two", __file__, "apart", tmp_path / "apart", tiny_mnist.folder, *flags)
+    assert process.wait(timeout=200) == 2
+    assert "process 1 has other weights than process 0" in said(tmp_path / "two", 0), said(tmp_path / "two", 0)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure_in_one_of_several(sys.argv[2])
+    what, other, *rest = sys.argv[1:]
+    if what == "measure":
+        measure_in_one_of_several(other)
+    elif what == "fail":
+        fail_in_the_third_step(int(other), rest[0], rest[1:])
     else:
-        fail_in_the_third_step(sys.argv[2], sys.argv[3:])
+        run_apart(other, rest[0], rest[1:])
