@@ -125,6 +125,24 @@ def test_every_named_piece_of_code_exists():
             scope = found[0].body
 
 
+def test_predicted_steps_of_several_gpus_follow_from_the_formula():
+    """With what the README assumes: 6 ms, 2 us per image, 242,317 float32 parameters, and two kinds of networks."""
+
+    def step_ms(n: int, batch: int, bandwidth: float, latency_ms: float) -> float:
+        ring = 2 * (n - 1) / n * 4 * 242_317 / bandwidth * 1000 + 2 * (n - 1) * latency_ms
+        return 6 + 0.002 * batch / n + ring
+
+    machines = [(1, 10e9, 0.01), (8, 10e9, 0.01), (16, 1.25e9, 0.05), (32, 1.25e9, 0.05)]
+    table = re.findall(r"^\| ([\d,]+) \| ([\d.]+ ms \|.*)", section("More than one process"), re.MULTILINE)
+    assert len(table) == 4
+    for batch, cells in table:
+        times = [step_ms(n, int(batch.replace(",", "")), *network) for n, *network in machines]
+        found = [[float(number) for number in re.findall(r"[\d.]+", cell)] for cell in cells.split("|")[:4]]
+        for number, ((ms, *faster), time) in enumerate(zip(found, times)):
+            assert ms == round(time, 1 if time < 100 else 0), (batch, machines[number])
+            assert faster == ([round(times[0] / time, 1)] if number else []), (batch, machines[number])
+
+
 def test_the_diagram_is_small():
     assert (ROOT / "plots" / "readme" / "ram.png").stat().st_size < 200_000
 
