@@ -12,17 +12,22 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 WIDTH = 9.0  # inches: the README shows 900 pixels
 BLUE, VERMILLION, GREY, INK = "#0072B2", "#D55E00", "#BBBBBB", "#222222"
 PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 TEXT, SMALL = 9, 7.5  # points
+# How fonts begin that can write Chinese names of classes; DejaVu, matplotlib's own, cannot.
+CHINESE = ("Noto Sans CJK", "Noto Sans SC", "Source Han Sans", "WenQuanYi", "PingFang", "Microsoft YaHei", "SimHei")
 MAX_COLUMNS = 12  # glimpses that a picture has room for
 MAX_CLASSES = 10  # bars that it has room for
 
@@ -66,9 +71,22 @@ class Look(NamedTuple):
     probabilities: np.ndarray  # (T, classes) after each glimpse
 
 
+def plain_text(figure: Figure) -> None:
+    """Have all text of a figure drawn as it stands: a $ begins no formula, Chinese is written if a font is there.
+
+    Names of classes and files come from the user, and may hold anything.
+    """
+    chinese = sorted(font.name for font in font_manager.fontManager.ttflist if font.name.startswith(CHINESE))
+    families = [*matplotlib.rcParams["font.family"], *chinese[:1]]
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_fontfamily(families)
+
+
 def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
     """A figure as an image (H, W, 3), uint8."""
     figure.set_dpi(dpi)
+    plain_text(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -516,6 +534,7 @@ def curves_figure(curves: list[Curve], title: str) -> Figure:
                 if key in curve.mean:
                     draw_curve(axis, curve, key, colour, line)
         axis.set_xlabel("epoch", fontsize=TEXT)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axis.set_ylabel(f"{name} in %", fontsize=TEXT)
         axis.tick_params(labelsize=SMALL)
         axis.grid(alpha=0.3, which="both", lw=0.5)

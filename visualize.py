@@ -39,9 +39,9 @@ FILM_EPOCHS = 24  # frames of its film
 # ---------------------------------------------------------------------------------------------------- files of pictures
 
 
-def target(config, kind: str) -> str:
-    """Where the picture goes, without its extension: --out, else plots_dir/<run>/<kind>."""
-    return os.path.splitext(config.out)[0] if config.out else os.path.join(config.plots_dir, run_name(config), kind)
+def target(config, *default: str) -> str:
+    """Where the picture goes, without .png or .gif: --out, or else the default, folders and name, in plots_dir."""
+    return re.sub(r"\.(png|gif)$", "", config.out) if config.out else os.path.join(config.plots_dir, *default)
 
 
 def write(path: str, data: bytes) -> None:
@@ -68,6 +68,7 @@ def write(path: str, data: bytes) -> None:
 def write_png(path: str, figure) -> None:
     """Write a figure as a PNG."""
     buffer = io.BytesIO()
+    pictures.plain_text(figure)
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Comment": MARK.decode()})
     write(path, buffer.getvalue())
 
@@ -154,7 +155,7 @@ def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
 
 
 def draw_glimpses(config) -> None:
-    """`python visualize.py glimpses`."""
+    """Where the model looks in single test images, what it sees there, and what it believes after each glimpse."""
     model, split, config = trained_model(config)
     if config.first + config.num_images > len(split):
         raise UserError(
@@ -162,7 +163,7 @@ def draw_glimpses(config) -> None:
             f"{config.first + config.num_images - 1}; the {len(split)} test images are numbered from 0"
         )
     looks = look_closely(model, split, np.arange(config.first, config.first + config.num_images), config)
-    geometry, stem = geometry_of(config), target(config, "glimpses")
+    geometry, stem = geometry_of(config), target(config, run_name(config), "glimpses")
     title = f"{data_set(config)}: where the network looks, what it sees there, what it believes afterwards"
     write_png(f"{stem}.png", pictures.glimpses_figure(looks, geometry, split.classes, title))
     steps = range(1, config.num_glimpses + 1)
@@ -212,11 +213,11 @@ def heats(split, locations: np.ndarray, config) -> list[pictures.Heat]:
 
 
 def draw_policy(config) -> None:
-    """`python visualize.py policy`."""
+    """Where the model looks over the whole test set, and what it gets wrong."""
     model, split, config = trained_model(config)
     locations, probabilities = look_at_all(model, split, config)
     _, labels = split.batch(np.arange(len(split)))
-    said, name, stem = probabilities.argmax(1), data_set(config), target(config, "policy")
+    said, name, stem = probabilities.argmax(1), data_set(config), target(config, run_name(config), "policy")
     rollouts = f"{len(locations)} rollout{'s' * (len(locations) > 1)} of each"
     title = f"{name}: where {len(split):,} test images were looked at, glimpse by glimpse ({rollouts})"
     write_png(f"{stem}.png", pictures.policy_figure(heats(split, locations, config), title))
@@ -249,9 +250,29 @@ def read_snapshot(path: str) -> tuple[Snapshot, Geometry | None]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return pictures.snapshot_of(arrays, int(re.search(r"(\d+)\.npz$", path)[1]))
+        return pictures.snapshot_of(arrays, epoch_of(path))
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} holds no glimpses of a training: {error}") from None
+        raise UserError(f"{path} holds no glimpses of a training: {reason(error)}") from None
+
+
+def stored_epochs(folder: str) -> list[str]:
+    """The files glimpses_<epoch>.npz in a folder, by epoch."""
+    paths = glob.glob(os.path.join(glob.escape(folder), "glimpses_*.npz"))
+    return sorted((path for path in paths if epoch_of(path) is not None), key=epoch_of)
+
+
+def epoch_of(path: str) -> int | None:
+    """The epoch in the name glimpses_<epoch>.npz; None where it is another name."""
+    found = re.fullmatch(r"glimpses_(\d+)\.npz", os.path.basename(path))
+    return int(found[1]) if found else None
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with the content of a file, by what was raised where it was used."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    other_layout = isinstance(error, (TypeError, IndexError, AttributeError))
+    return "it is laid out in another way" if other_layout else str(error)
 
 
 def evenly(items: list, count: int) -> list:
@@ -268,15 +289,15 @@ def early_ones(items: list, count: int) -> list:
 
 
 def draw_training(config) -> None:
-    """`python visualize.py training`."""
+    """How the paths of the same held-out images developed over a training."""
     folder = config.folder or RunFiles(config).plots
-    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "glimpses_*.npz")))
+    paths = stored_epochs(folder)
     if not paths:
         raise UserError(
             f"{folder} holds no glimpses_<epoch>.npz; a training stores them there every --plot_freq epochs"
         )
-    name = os.path.basename(os.path.normpath(folder))
-    stem = target(config, "training") if config.out else os.path.join(config.plots_dir, name, "training")
+    name = os.path.basename(os.path.abspath(folder))
+    stem = target(config, name, "training")
     snapshot, geometry = read_snapshot(paths[-1])
     geometry = geometry or geometry_of(config)
     grid = [read_snapshot(path)[0] for path in early_ones(paths, GRID_EPOCHS)]
@@ -313,12 +334,13 @@ def read_curve(path: str) -> Curve:
         content = json.loads(text)
     except ValueError:
         content = json_lines(text, path)
+    except RecursionError:
+        raise UserError(f"{path} holds no curves of a training: it is laid out in another way") from None
     label = re.sub(r"_results$", "", os.path.splitext(os.path.basename(path))[0])
     try:
         return curve_of(records_of(content), label)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise UserError(f"{path} holds no curves of a training: {reason}") from None
+        raise UserError(f"{path} holds no curves of a training: {reason(error)}") from None
 
 
 def json_lines(text: str, path: str) -> list:
@@ -411,12 +433,12 @@ def read_group(argument: str) -> Curve:
 
 
 def draw_curves(config) -> None:
-    """`python visualize.py curves`."""
+    """Error and accuracy over epochs, of one run or of several."""
     if len(config.files) > len(pictures.PALETTE):
         raise UserError(f"{len(config.files)} curves cannot be told apart: at most {len(pictures.PALETTE)} can")
     curves = [read_group(argument) for argument in config.files]
     name = "_".join(re.sub(r"[^\w.-]+", "-", curve.label) for curve in curves)[:100]
-    stem = os.path.splitext(config.out)[0] if config.out else os.path.join(config.plots_dir, f"curves_{name}")
+    stem = target(config, f"curves_{name}")
     write_png(f"{stem}.png", pictures.curves_figure(curves, "Error and accuracy over the training"))
 
 
@@ -462,7 +484,10 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         group.add_argument("--out", metavar="FILE", help="the picture; further ones are named after it")
         add_flags(group)
 
-    return get_config(arguments, extend)
+    config = get_config(arguments, extend)
+    if config.out is not None and (os.path.isdir(config.out) or not os.path.basename(config.out)):
+        raise UserError(f"--out={config.out} is a folder: give the name of a file in it")
+    return config
 
 
 def run(argv: list[str]) -> None:
@@ -487,5 +512,9 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
+        print(f"visualize.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # whoever read the standard output has gone, or the disk behind it is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"visualize.py: {error}", file=sys.stderr)
         sys.exit(2)

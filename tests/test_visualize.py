@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -189,6 +190,22 @@ def test_many_classes_and_glimpses_and_colours_fit_in():
     assert pictures.to_pixels(figure).shape[1:] == (900, 3)
 
 
+def test_names_are_drawn_as_they_stand(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(pictures, "CHINESE", ("STIXGeneral",))  # a font that is always there, with letters of its own
+    odd = ["$\\nothing$", "_a", "\u1d81"]
+    shown = [Shown(np.zeros((1, 8, 8), np.uint8), np.zeros((2, 2)), name, "b", 0.5) for name in odd]
+    figures = [
+        pictures.grid_figure(shown, Geometry(4, 1, 1), odd[0]),
+        pictures.confusion_figure(np.eye(3, dtype=int), odd, odd[0]),
+    ]
+    for number, figure in enumerate(figures):
+        visualize.write_png(str(tmp_path / f"{number}.png"), figure)
+    store(tmp_path / "_a$\\x$b.jsonl", records(10, 4))
+    visualize.run(["curves", str(tmp_path / "_a$\\x$b.jsonl"), f"--out={tmp_path / 'c'}"])
+    assert [str(warning.message) for warning in recwarn if "missing from" in str(warning.message)] == []
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["0.png", "1.png", "c.png"]
+
+
 # ---- policy
 
 
@@ -307,6 +324,18 @@ def test_a_row_per_epoch_and_a_column_per_image():
     assert {"epoch\n1", "epoch\n20"} <= {text.get_text() for text in figure.texts}
 
 
+def test_stored_epochs_are_in_order_and_a_folder_has_a_name_wherever_it_is_seen_from(place, tmp_path, monkeypatch):
+    folder = tmp_path / "my_run"
+    folder.mkdir()
+    for name in ("10000", "9998", "9999", "copy"):
+        source = place[0] / "plots" / RUN / "glimpses_0001.npz"
+        (folder / f"glimpses_{name}.npz").write_bytes(source.read_bytes())
+    assert [visualize.epoch_of(path) for path in visualize.stored_epochs(str(folder))] == [9998, 9999, 10000]
+    monkeypatch.chdir(folder)
+    visualize.run(["training", ".", f"--plots_dir={tmp_path / 'plots'}"])
+    assert sorted(path.name for path in (tmp_path / "plots" / "my_run").iterdir()) == ["training.gif", "training.png"]
+
+
 def test_epochs_are_chosen_from_first_to_last():
     assert visualize.early_ones(list(range(1, 151)), 6) == [1, 3, 7, 20, 55, 150]
     assert visualize.early_ones([1, 2, 3, 4, 5, 6, 7], 6)[::5] == [1, 7]
@@ -397,6 +426,18 @@ def test_curves_command(place, tmp_path):
         assert image.width == 1350
 
 
+@pytest.mark.parametrize("name, written", [("v1.2", "v1.2.png"), ("a.png", "a.png"), ("a.gif", "a.png")])
+def test_out_keeps_its_name(tmp_path, name, written):
+    store(tmp_path / "run.jsonl", records(10, 4))
+    visualize.run(["curves", str(tmp_path / "run.jsonl"), f"--out={tmp_path / 'out' / name}"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [written]
+
+
+def test_epochs_are_whole_numbers():
+    figure = pictures.curves_figure([visualize.curve_of(records(10, 4, 2), "a")], "title")
+    assert all(tick == round(tick) for axis in figure.axes for tick in axis.get_xticks())
+
+
 def test_perfect_and_single_epochs_can_be_drawn():
     zeros = {"val_err": np.array([0.0]), "val_acc": np.array([100.0])}
     nothing = {key: np.array([np.nan]) for key in zeros}
@@ -420,6 +461,7 @@ BAD_CURVES = {
     "lengths.json": '{"epochs": [1, 2], "val_err": [1]}',
     "words.json": '{"epochs": [1], "val_err": ["low"]}',
     "other.jsonl": '{"epoch": 1, "loss": 2}\n',
+    "deep.json": "[" * 100_000,
     "infinite.jsonl": '{"epoch": Infinity, "val_err": 2}\n',
 }
 
@@ -476,6 +518,8 @@ def test_refusals(place, tmp_path):
         (["glimpses", "--num_images=0"], "out of range"),
         (["training", str(tmp_path)], "holds no glimpses"),
         (["curves"], "FILE"),
+        (["curves", "a.jsonl", f"--out={tmp_path}"], "is a folder: give the name of a file in it"),
+        (["curves", "a.jsonl", "--out=new/"], "is a folder: give the name of a file in it"),
         (["policy", *TWO_SCALES, *flags, "--M=1", f"--out={root / 'logs' / f'{RUN}.jsonl'}" + "/x"], "cannot make"),
     ):
         with pytest.raises(UserError, match=words) as caught:
@@ -488,3 +532,13 @@ def test_on_the_command_line_an_error_is_one_line_and_status_2(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == f"visualize.py: cannot read {tmp_path / 'none'}: No such file or directory\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+def test_standard_output_on_a_full_disk_is_an_error_of_one_line(tmp_path):
+    command = [sys.executable, str(ROOT / "visualize.py"), "curves", str(store(tmp_path / "a.jsonl", records(10, 4)))]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, f"--plots_dir={tmp_path}"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
+        )
+    assert done.returncode == 2 and done.stderr.startswith("visualize.py: ") and done.stderr.count("\n") == 1
