@@ -29,7 +29,7 @@ class Model:
         folder: where it was exported to.
 
     Raises:
-        OSError: there is none.
+        OSError, ValueError, RuntimeError: there is none, or it is damaged.
     """
 
     def __init__(self, folder: str):
@@ -37,7 +37,10 @@ class Model:
             self.about = json.load(file)
         stem = os.path.join(folder, "inference")
         program = stem + ".json" if os.path.exists(stem + ".json") else stem + ".pdmodel"  # of PaddlePaddle 3, or 2
-        config = inference.Config(program, stem + ".pdiparams")
+        weights = stem + ".pdiparams"
+        if not os.path.exists(weights):  # Paddle would go on without
+            raise FileNotFoundError(f"{weights} does not exist")
+        config = inference.Config(program, weights)
         config.disable_glog_info()
         self.predictor = inference.create_predictor(config)
 
@@ -61,11 +64,20 @@ class Model:
 def read(path: str, shape: tuple[int, int, int], invert: bool) -> np.ndarray:
     """An image file as (C, H, W) uint8: scaled with its aspect, in the middle of black, unless it has this size.
 
-    `python main.py --predict` does more: it turns dark on light around, and cuts a digit out and centres it.
+    What is transparent becomes black, or white before it is negated. `python main.py --predict` does more: it turns
+    dark on light around, and cuts a digit out and centres it. Which exception a damaged file raises is up to Pillow.
     """
     channels, height, width = shape
     with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have more than 16 bits")  # Pillow would cut off what is above 255
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white" if invert else "black"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
     if invert:
         image = ImageOps.invert(image)
     if image.size != (width, height):
@@ -84,12 +96,12 @@ def main() -> int:
     status = 0
     try:
         model = Model(arguments.folder)
-    except OSError as error:
-        parser.error(f"there is no exported model in {arguments.folder}: {error}")
+    except (OSError, ValueError, RuntimeError) as error:
+        parser.error(f"there is no exported model in {arguments.folder} that can be used: {error}")
     for path in arguments.images:
         try:
             image = read(path, model.about["image_shape"], arguments.invert)
-        except OSError as error:
+        except Exception as error:  # whatever a damaged file makes Pillow's many readers raise
             print(f"deploy.py: skipped {path}: {error}", file=sys.stderr)
             status = 1
             continue

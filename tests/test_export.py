@@ -85,6 +85,14 @@ def trained(tmp_path):
     return Trained(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with an exported model, for those that only read it."""
+    root = tmp_path_factory.mktemp("exported")
+    Trained(root).export(f"--export={root / 'export'}")
+    return root / "export"
+
+
 # ---- what is computed
 
 
@@ -217,9 +225,48 @@ def test_script_fits_images_to_the_model(tmp_path):
     assert (image[0, 7:21] == 200).all() and image[0, :7].max() == image[0, 21:].max() == 0
 
 
-def test_script_refuses_images_of_another_kind(trained, tmp_path):
-    trained.export(f"--export={tmp_path / 'export'}")
-    run = deploy.Model(str(tmp_path / "export"))
+def test_script_reads_a_digit_however_it_is_stored(tmp_path):
+    path = str(tmp_path / "a.png")
+    grey = np.arange(100, dtype=np.uint8).reshape(10, 10) * 2
+    white_ink = np.dstack([np.full((10, 10, 3), 255, np.uint8), grey])
+    black_ink = np.dstack([np.zeros((10, 10, 3), np.uint8), grey])
+    for pixels, invert in ((grey, False), (grey.astype(np.uint16) * 257, False), (white_ink, False), (black_ink, True)):
+        Image.fromarray(pixels).save(path)
+        assert np.abs(deploy.read(path, (1, 10, 10), invert)[0].astype(int) - grey).max() <= 1
+    Image.fromarray(np.dstack([grey] * 3)).quantize(64).save(path, transparency=0)
+    assert deploy.read(path, (3, 10, 10), False).shape == (3, 10, 10)
+
+
+@pytest.mark.parametrize("damage", ["absent", "about.json", "inference.pdiparams", "inference.json"])
+def test_script_says_which_export_cannot_be_used(exported, tmp_path, capsys, monkeypatch, damage):
+    folder = tmp_path / "export"
+    if damage != "absent":
+        shutil.copytree(exported, folder)
+        path = folder / damage
+        if damage == "about.json":
+            path.write_text("{")
+        else:
+            (path if path.exists() else path.with_suffix(".pdmodel")).unlink()
+    monkeypatch.setattr(sys, "argv", ["deploy.py", str(folder), "a.png"])
+    with pytest.raises(SystemExit) as caught:
+        deploy.main()
+    assert caught.value.code == 2 and f"there is no exported model in {folder}" in capsys.readouterr().err
+
+
+def test_script_skips_what_pillow_cannot_turn_into_bytes(exported, tmp_path, capsys, monkeypatch):
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "float.tif")
+    Image.new("LAB", (9, 9)).save(tmp_path / "lab.tif")
+    names = [str(tmp_path / name) for name in ("float.tif", "lab.tif")]
+    monkeypatch.setattr(sys, "argv", ["deploy.py", str(exported), *names])
+    assert deploy.main() == 1
+    captured = capsys.readouterr()
+    assert [line.split(": ")[:2] for line in captured.err.splitlines() if line.startswith("deploy.py")] == [
+        ["deploy.py", f"skipped {name}"] for name in names
+    ]
+
+
+def test_script_refuses_images_of_another_kind(exported):
+    run = deploy.Model(str(exported))
     for images in (np.zeros((2, 1, 28, 28), np.float32), np.zeros((2, 1, 28, 27), np.uint8)):
         with pytest.raises(ValueError, match=r"images are uint8 of \(B, 1, 28, 28\), not"):
             run(images)
