@@ -3,6 +3,9 @@
 model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")           # published weights
 model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any file that --weights takes
 probabilities = model(images)  # (B, C, H, W), uint8 or in [0, 1], to (B, classes)
+
+The modules of this project have plain names (config, model, predict, ...): a program with modules of the same names
+cannot load it.
 """
 
 dependencies = ["paddle", "numpy", "PIL", "tqdm"]
@@ -51,8 +54,16 @@ def ram(preset="mnist", weights=None):
 
 @_paddle.no_grad()
 def _probabilities(network, images):
-    """Class probabilities (B, classes) of images (B, C, H, W)."""
+    """Class probabilities (B, classes) of images (B, C, H, W).
+
+    Raises:
+        ValueError: the images have another size than those of the training, or are neither uint8 nor floating point.
+    """
     images = images if isinstance(images, _paddle.Tensor) else _paddle.to_tensor(images)
+    shape, kind = tuple(images.shape), str(images.dtype).split(".")[-1]
+    if shape[1:] != network.image_shape or not (kind == "uint8" or "float" in kind):
+        wanted = ", ".join(map(str, network.image_shape))
+        raise ValueError(f"images are uint8, or in [0, 1], and of (B, {wanted}), not {kind} of {shape}")
     count = images.shape[0]
     noise = _model.Noise(_paddle.zeros([count, 2]), _paddle.zeros([count, network.num_glimpses - 1, 2]))
     return _paddle.exp(network.rollout(images, noise).log_probs)

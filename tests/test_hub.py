@@ -63,6 +63,15 @@ def test_single_glimpse_and_single_image(tmp_path, tiny_mnist):
     assert network(np.zeros((1, 1, 28, 28), np.uint8)).shape == [1, 10]
 
 
+@pytest.mark.parametrize(
+    "images", [np.zeros((28, 28), np.uint8), np.zeros((2, 1, 20, 28), np.uint8), np.zeros((2, 1, 28, 28), int)]
+)
+def test_images_of_another_kind_are_refused(trained, images):
+    network = load(weights=str(trained.best))
+    with pytest.raises(ValueError, match=r"uint8, or in \[0, 1\], and of \(B, 1, 28, 28\), not u?int"):
+        network(images)
+
+
 def test_file_that_cannot_be_used_is_an_error(tmp_path):
     with pytest.raises(UserError, match="absent"):
         load(weights=str(tmp_path / "absent.pdparams"))
