@@ -264,7 +264,8 @@ def test(config):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)  # a log shows each epoch when it ends
+    # A log shows each epoch when it ends; names that the terminal's encoding lacks are escaped.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         status = main(get_config())
     except Interrupted as stop:

@@ -507,6 +507,7 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -147,6 +147,13 @@ def test_json_is_alone_on_the_standard_output_of_a_process(trained, own):
     assert f"main.py: skipped {own / 'b.png'}: it is no image" in err and "Traceback" not in err
 
 
+def test_names_that_the_terminal_cannot_write_are_escaped(trained, own, monkeypatch):
+    write_grey(own / "\u732b.png")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    status, out, err = trained.call("--predict", str(own / "\u732b.png"))
+    assert status == 0 and r"\u732b.png: " in out, err
+
+
 @posix
 def test_names_that_would_break_a_line_are_escaped(trained, own, capsys):
     write_grey(own / "a\nb.png")
