@@ -12,6 +12,7 @@ from paddle import nn
 
 from model import Noise, RecurrentAttention, Rollout, normalise
 from modules import ActionNetwork
+from utils import UserError
 
 FILTERS, KERNEL, STRIDE = 8, 10, 5  # of the convolution
 CONV_UNITS, CONV_FEATURES = 256, 8 * 11 * 11  # units on a 60x60 canvas, and the features that they see there
@@ -31,6 +32,8 @@ def convolutional(image_shape: tuple[int, int, int]) -> tuple[nn.Layer, int]:
     holds for every canvas beyond 60x60. Nothing is padded: of 28x28 pixels, the last 3 rows and columns are not seen.
     """
     C, H, W = image_shape
+    if min(H, W) < KERNEL:
+        raise UserError(f"--model=conv needs images of at least {KERNEL}x{KERNEL} pixels; these have {H}x{W}")
     features = FILTERS * ((H - KERNEL) // STRIDE + 1) * ((W - KERNEL) // STRIDE + 1)
     units = min(CONV_UNITS, max(1, round(CONV_UNITS * CONV_FEATURES / features)))
     convolution = nn.Conv2D(C, FILTERS, KERNEL, stride=STRIDE)

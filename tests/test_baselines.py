@@ -284,3 +284,10 @@ def test_own_images_are_predicted_without_a_path(name, tmp_path, tiny_mnist, cap
     record = json.loads(capsys.readouterr().out)
     assert record["path"] == [] and sum(record["probabilities"]) == pytest.approx(1)
     assert Image.open(record["picture"]).size == (448, 448)
+
+
+def test_images_that_the_convolution_does_not_fit_into_are_refused():
+    for shape in ((1, 9, 28), (3, 300, 1)):
+        with pytest.raises(UserError, match=f"at least 10x10 pixels; these have {shape[1]}x{shape[2]}"):
+            Baseline("conv", shape, 10)
+    Baseline("conv", (1, 10, 10), 10)
