@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 100_000_000  # of one file: three hundred megabytes in memory; phones make fewer
+MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read; phones make fewer
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
 FAINT = 24  # of 255: what stands out from its background by less is no drawing
 INK = 0.25  # of the strongest stroke: less is paper, shadow or noise

@@ -98,10 +98,11 @@ def train(config) -> list[dict]:
         state = read_state(config, files) if config.resume else None
         with parallel.first_alone():
             train_split, valid_split = load_splits(config)
+        if state:
+            check_resumable(state, config, train_split, files.latest)
         trainer = make_trainer(config, files, train_split, valid_split)
         splits = [train_split, valid_split]
         if state:
-            check_fits(state, train_split, files.latest)
             trainer.load_state(state)
             check_same_start(config, trainer.model, splits, trainer.epoch, trainer.step)
             if parallel.is_first():
@@ -164,6 +165,17 @@ def read_state(config, files: RunFiles) -> dict:
     adopt(config, state["settings"], path, [name for name in state["settings"] if name not in FREE])
     adopt(config, state["settings"], path, KEPT, strict=False)
     return state
+
+
+def check_resumable(state: dict, config, train_split, path: str) -> None:
+    """Raise UserError where a checkpoint holds no state of such a training, or one on other data."""
+    from trainer import check_state
+
+    check_fits(state, train_split, path)
+    try:
+        check_state(state, config, train_split)
+    except UserError as error:
+        raise UserError(f"{path} cannot be resumed: {error}") from None
 
 
 def load_splits(config):
@@ -247,14 +259,13 @@ def test(config):
         A `trainer.Evaluation`.
     """
     from data_loader import get_test
-    from trainer import build_model, evaluate, load_weights
+    from trainer import build_trained, evaluate
 
     config, weights, epoch, path, about = find_weights(config)
     with parallel.first_alone():
         split = get_test(config)
     check_fits(about, split, path)
-    model = build_model(config, split.image_shape, split.num_classes)
-    load_weights(model, weights)
+    model = build_trained(config, split.image_shape, split.num_classes, weights)
     check_same_start(config, model, [split])
     result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
     locations = config.locations if config.model == "ram" else "no"

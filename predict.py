@@ -16,8 +16,8 @@ import images
 from config import CANVASES
 from data_sources import DATASETS
 from model import Noise, RecurrentAttention, draw_noise
-from trainer import build_model, load_weights
-from utils import UserError, make_folder, to_tensor
+from trainer import build_trained
+from utils import UserError, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
 SIDE = 28  # pixels: images of these two
@@ -63,8 +63,7 @@ def load_classifier(config, weights: dict[str, np.ndarray], about: dict, path: s
     classes = about.get("classes", usual_classes(config, len(bias)))
     if not isinstance(classes, (list, tuple)) or [type(name) for name in classes] != [str] * len(bias):
         raise UserError(f"{path} cannot be used: it does not name its {len(bias)} classes")
-    model = build_model(config, tuple(shape), len(bias))
-    load_weights(model, weights)
+    model = build_trained(config, tuple(shape), len(bias), weights)
     model.eval()
     return Classifier(model, tuple(shape), list(classes))
 
@@ -142,11 +141,6 @@ def find(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 def skip(path: str, why: str) -> None:
     """Say on stderr that something is left out."""
     print(f"main.py: skipped {printable(path)}: {why}", file=sys.stderr)
-
-
-def printable(path: str) -> str:
-    """A path as it is, or in quotes and escaped where it would break a line or a terminal."""
-    return path if path.isprintable() else repr(path)
 
 
 def prepare(path: str, config, shape: tuple[int, int, int]) -> np.ndarray:

@@ -267,7 +267,7 @@ def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
     Noise on the test images is that of the default seed, as in `python main.py --preset=NAME --is_train=False`.
     """
     from data_loader import get_test, get_train_valid
-    from trainer import build_model, evaluate, load_weights
+    from trainer import build_trained, evaluate
 
     config.limit = None
     found = {}
@@ -275,8 +275,7 @@ def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
         ("valid_error", get_train_valid(config)[1], config.random_seed),
         ("test_error", get_test(config), get_config([]).random_seed),
     ):
-        model = build_model(config, split.image_shape, split.num_classes)
-        load_weights(model, weights)
+        model = build_trained(config, split.image_shape, split.num_classes, weights)
         results = {M: evaluate(model, split, config.num_glimpses, M, "sampled", seed) for M in ROLLOUTS}
         found[key] = {f"M={M}": round(100 - result.accuracy, 4) for M, result in results.items()}
     return found

@@ -22,7 +22,7 @@ import parallel
 from baselines import Baseline
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
-from utils import Interrupted, Mean, StopRequest, UserError, to_tensor
+from utils import Interrupted, Mean, StopRequest, UserError, printable, to_tensor
 
 EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
@@ -153,6 +153,26 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         policy=config.policy,
         core=config.core,
     )
+
+
+def build_trained(
+    config, image_shape: tuple[int, int, int], num_classes: int, weights: dict[str, np.ndarray]
+) -> RecurrentAttention | Baseline:
+    """The model that the settings describe, with these weights.
+
+    Raises:
+        UserError: they do not fit; then nothing was allocated, however large a model a file's settings ask for.
+    """
+    check_fitting(without_memory(config, image_shape, num_classes), weights)
+    model = build_model(config, image_shape, num_classes)
+    load_weights(model, weights)
+    return model
+
+
+def without_memory(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
+    """As `build_model`, but the weights have only names and shapes."""
+    with paddle.utils.unique_name.guard(), paddle.LazyGuard():
+        return build_model(config, image_shape, num_classes)
 
 
 def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
@@ -311,7 +331,12 @@ class Trainer:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
         self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
         with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
-            self.optimizer.step()
+            try:
+                self.optimizer.step()
+            except (AssertionError, ValueError):  # Paddle looks at what it has loaded only now
+                if self.moments_loaded is None:
+                    raise
+                raise UserError("the optimizer's state in the checkpoint is not that of this model") from None
         self.optimizer.clear_grad(set_to_zero=False)  # nothing to add the next gradient to
         self.moments_loaded = None
         if self.averaged is not None:
@@ -555,19 +580,67 @@ def arrays(state: dict) -> dict[str, np.ndarray]:
     return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}
 
 
-def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> None:
-    """Set every weight of the model.
+COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
+MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
+OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")  # are relied on
 
-    Raises:
-        UserError: if a name is missing or too many, or a shape differs; the model is then unchanged.
+
+def check_state(state: dict, config, train) -> None:
+    """Raise UserError unless a state is one that `Trainer.state` makes with these settings and training images.
+
+    A checksum does not say who wrote a file. Nothing is allocated, see `build_trained`.
     """
+    model = without_memory(config, train.image_shape, train.num_classes)
+    for name in ("model", "ema") if config.ema > 0 else ("model",):
+        check_fitting(model, state.get(name))
+    for name in COUNTS:
+        if type(state.get(name)) is not int or state[name] < 0:
+            raise UserError(f"its {name} is no count")
+    if state["step"] > math.ceil(len(train) / config.batch_size):
+        raise UserError("it has done more steps of an epoch than there are")
+    if not all(map(is_number, map(state.get, MEASURES))):
+        raise UserError(f"not all of its {', '.join(MEASURES)} are numbers")
+    history, sums, moments = (state.get(name) for name in ("history", "sums", "optimizer"))
+    if not isinstance(history, (list, tuple)) or len(history) != state["epoch"]:
+        raise UserError("its history is not that of its epochs")
+    if not all(isinstance(record, dict) and all(map(is_number, map(record.get, OF_A_RECORD))) for record in history):
+        raise UserError("its history lacks figures")
+    if not isinstance(sums, dict) or "count" not in sums or not all(map(is_number, sums.values())):
+        raise UserError("its sums are not those of an epoch")
+    if not isinstance(moments, dict) or not all(type(moment) is np.ndarray for moment in moments.values()):
+        raise UserError("its optimizer's state is no state of one")
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a number, or True or False; NaN is none."""
+    return isinstance(value, (int, float)) and value == value
+
+
+def check_fitting(model: RecurrentAttention | Baseline, weights: object) -> None:
+    """Raise UserError unless these are weights for the model: finite arrays of its names and shapes."""
+    if not isinstance(weights, dict) or not all(type(value) is np.ndarray for value in weights.values()):
+        raise UserError("there are no weights in it")
     own = {name: list(value.shape) for name, value in model.state_dict().items()}
     for name, shape in own.items():
         if name not in weights:
             raise UserError(f"the weights lack {name}: they belong to another model")
         if list(weights[name].shape) != shape:
             raise UserError(f"{name} is {list(weights[name].shape)} in the weights and {shape} in this model")
+        if weights[name].dtype.kind != "f":  # among them Paddle's bfloat16, which comes as integers
+            raise UserError(f"{name} has numbers of type {weights[name].dtype} in the weights, not floating point")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(weights[name].astype("float32")).all():
+                raise UserError(f"{name} has numbers in the weights that are not finite")
     extra = sorted(set(weights) - set(own))
     if extra:
-        raise UserError(f"the weights hold {extra[0]}, which this model has not")
+        raise UserError(f"the weights hold {printable(extra[0])}, which this model has not")
+
+
+def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> None:
+    """Set every weight of the model.
+
+    Raises:
+        UserError: if a name is missing or too many, or a shape differs; the model is then unchanged.
+    """
+    check_fitting(model, weights)
     model.set_state_dict({name: to_tensor(value.astype("float32")) for name, value in weights.items()})

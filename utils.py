@@ -38,8 +38,14 @@ def generator(stream: str, *numbers: int) -> np.random.Generator:
 
 
 def listed(names: list[str]) -> str:
-    """The names, with commas, and no more than ten of them."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    """The names, cut, with commas, and no more than ten of them."""
+    shown = ", ".join(printable(name[:40]) for name in names[:10])
+    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def printable(text: str) -> str:
+    """A name as it is, or in quotes, escaped and cut where it would break a line, a terminal or the patience."""
+    return text if text.isprintable() and len(text) <= 4096 else ascii(text[:100])
 
 
 class Interrupted(KeyboardInterrupt):

@@ -109,15 +109,14 @@ def trained_model(config):
     prepare_cpu()  # before paddle is imported
     choose_device(config.use_gpu)
     from data_loader import get_test
-    from trainer import build_model, load_weights
+    from trainer import build_trained
 
     config, weights, _, path, about = find_weights(config)
     if config.model != "ram":
         raise UserError(f"--model={config.model} sees the whole image at once: there are no glimpses to draw")
     split = get_test(config)
     check_fits(about, split, path)
-    model = build_model(config, split.image_shape, split.num_classes)
-    load_weights(model, weights)
+    model = build_trained(config, split.image_shape, split.num_classes, weights)
     model.eval()
     return model, split, config
 

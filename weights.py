@@ -11,7 +11,7 @@ import numpy as np
 import checkpoint
 import published
 from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, run_name
-from utils import UserError, listed
+from utils import UserError, listed, printable
 
 
 class RunFiles:
@@ -61,7 +61,8 @@ def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray]
     if not isinstance(saved, dict):
         saved = OLDER_VERSION if "model_state" in content else {}
     about = content if content.get("format") == checkpoint.FORMAT else {}
-    return weights, saved, content.get("epoch", "unknown"), about
+    epoch = content.get("epoch")
+    return weights, saved, epoch if type(epoch) is int else "unknown", about
 
 
 class Found(NamedTuple):
@@ -114,6 +115,5 @@ def check_fits(about: dict, split, path: str) -> None:
         known = listed([str(name) for name in classes])
         raise UserError(f"{path} knows other classes ({known}) than there are in the data ({listed(split.classes)})")
     if isinstance(shape, list) and shape and shape[0] != split.image_shape[0]:
-        raise UserError(
-            f"{path} knows images of {shape[0]} channels, and those of the data have {split.image_shape[0]}"
-        )
+        known = printable(str(shape[0]))
+        raise UserError(f"{path} knows images of {known} channels, and those of the data have {split.image_shape[0]}")

@@ -10,8 +10,13 @@ import struct
 import zipfile
 
 import numpy as np
+import pytest
 from test_checkpoint import hostile
+from test_main import Place
 from test_published import LIES, packed, tensor
+
+import checkpoint
+from utils import UserError
 
 
 def archive(data: bytes = b"", name: str = "archive/data.pkl", **changes: int) -> bytes:
@@ -103,6 +108,19 @@ sys.exit(0)
 """
 
 
+# Files of our own format, whose checksum fits: anybody can compute that. They ask for networks of 17 GB and of 8 TB.
+GIANTS = {
+    "wide": dict(hidden_size=16384, glimpse_hidden=16384, loc_hidden=16384, core="lstm"),
+    "patches": dict(patch_size=4096, num_patches=8, glimpse_scale=1, glimpse_hidden=16384),
+}
+
+
+def giant(folder, settings: dict) -> bytes:
+    path = folder / "giant"
+    checkpoint.write(str(path), {"model": {"classifier.fc.bias": np.zeros(10, "f4")}, "settings": settings})
+    return path.read_bytes()
+
+
 def test_hostile_files_are_refused_in_one_line_in_little_memory_and_time(nursery, target, tmp_path):
     folder, canary = tmp_path / "hostile", tmp_path / "canary"
     folder.mkdir()
@@ -111,6 +129,7 @@ def test_hostile_files_are_refused_in_one_line_in_little_memory_and_time(nursery
         kinds.update({f"{kind}.pdparams": data for kind, data in group.items()})
     for kind, data in {**LIES, **archives(str(canary))}.items():
         kinds.update({f"{kind}.safetensors": data, f"{kind}: .pdparams": data})
+    kinds.update({f"{kind}.pdparams": giant(tmp_path, settings) for kind, settings in GIANTS.items()})
     names = {}
     for number, (kind, data) in enumerate(kinds.items()):
         name = f"{number}.{kind.rsplit('.', 1)[1]}"
@@ -128,3 +147,71 @@ def test_hostile_files_are_refused_in_one_line_in_little_memory_and_time(nursery
         assert not outcome.startswith("CRASH") and outcome != "it was used", (names[name], outcome)
         assert seconds < 10, (names[name], seconds)
     assert not canary.exists() and "Test Acc" not in out
+
+
+NAN, EVIL = np.full(10, np.nan, "f4"), "\x1b[31mevil\nline" + 500 * "x"
+# What a stranger may have put into a training's state before computing its checksum: a path in it, and a value.
+ODD = {
+    "no weights": ("model", None),
+    "no averaged weights": ("ema", None),
+    "a weight that is no array": ("model/classifier.fc.bias", 3.0),
+    "a weight too many": (f"model/{EVIL}", NAN),
+    "a weight of whole numbers": ("model/classifier.fc.bias", np.zeros(10, "u2")),
+    "a weight of another shape": ("ema/classifier.fc.bias", np.zeros(9, "f4")),
+    "a weight that is not finite": ("ema/classifier.fc.bias", NAN),
+    "a weight beyond float32": ("model/classifier.fc.bias", np.full(10, 1e300)),
+    "an epoch of text": ("epoch", EVIL),
+    "an epoch below 0": ("epoch", -5),
+    "an epoch beyond all": ("epoch", 10**30),
+    "half an epoch": ("epoch", 0.5),
+    "a step below 0": ("step", -1),
+    "a step beyond the epoch": ("step", 10**9),
+    "patience of text": ("epochs_since_best", "a"),
+    "no patience": ("epochs_since_lower", None),
+    "cuts below 0": ("cuts", -(10**6)),
+    "an accuracy that is none": ("best_valid_acc", float("nan")),
+    "seconds of text": ("seconds", "a"),
+    "no history": ("history", None),
+    "a history of text": ("history", "ab"),
+    "a history of nothing": ("history", [{}, {}]),
+    "sums of one number": ("sums", 3),
+    "sums of text": ("sums/count", "a"),
+    "no sums": ("sums", {}),
+    "moments in a list": ("optimizer", [1]),
+    "moments that are no arrays": ("optimizer", {"a": 1}),
+    "moments of another model": ("optimizer", {"a": np.zeros(3, "f4")}),
+    "classes of another alphabet": ("classes", [EVIL] * 10),
+    "images of text": ("image_shape", [EVIL, 28, 28]),
+    "settings of text": ("settings/dataset", EVIL),
+    "settings that do nothing": ("settings/explicit", ["epochs"]),
+    "settings that do something else": ("settings/predict", "/"),
+    "settings of a giant": ("settings/hidden_size", 16384),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(target, tmp_path_factory):
+    """A training that has two short epochs behind it."""
+    place = Place(tmp_path_factory.mktemp("begun") / "place", target.folder)
+    with target.registered():
+        place.run("--epochs=2", "--limit=32", "--plot_freq=0")
+    return place
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_state_that_no_training_leaves_is_refused_whatever_its_checksum(begun, target, odd):
+    state = checkpoint.read(str(begun.latest))
+    (*parents, name), value = ODD[odd][0].split("/"), ODD[odd][1]
+    inner = state
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    whole = begun.latest.read_bytes()
+    checkpoint.write(str(begun.latest), state)
+    try:
+        with target.registered(), pytest.raises(UserError) as caught:
+            begun.run("--resume", "--epochs=3", *["--limit=32"] * (odd != "settings of a giant"))
+    finally:
+        begun.latest.write_bytes(whole)
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 800, message
