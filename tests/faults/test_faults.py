@@ -164,6 +164,35 @@ def test_standard_output_that_is_full_is_told(run, undisturbed):
     assert same(run.finish(), undisturbed)
 
 
+def test_standard_error_that_is_full_ends_with_its_status(run, undisturbed):
+    status, _, _ = run.call(setup="import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)")
+    assert status == 2
+    assert same(run.finish(), undisturbed)
+
+
+def test_process_without_standard_streams_trains_as_any_other(run, undisturbed):
+    """As services are started. The files that it opens must not get their numbers."""
+    seen = "import checkpoint; checkpoint.open = lambda *a, **k: seen(open(*a, **k))\n"
+    seen += "def seen(file):\n    assert file.fileno() > 2\n    return file\n"
+    close = "import os, sys; [os.close(n) for n in range(3)]; sys.stdin = sys.stdout = sys.stderr = None"
+    assert run.call(setup=seen + close)[0] == 0
+    assert same(run.outcome(), undisturbed)
+
+
+def test_name_that_the_terminal_cannot_show_is_no_reason_to_stop(run, undisturbed):
+    setup = "import sys; sys.stdout.reconfigure(encoding='ascii', errors='strict')"
+    status, out, err = run.call(f"--ckpt_dir={run.root / 'ckpt' / 'Prüfung'}", setup=setup)
+    assert status == 0 and r"Pr\xfcfung" in out, err
+
+
+def test_memory_that_is_not_there_is_told(run):
+    limit = "import resource\nused = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+    limit += "resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 10**6, -1))"
+    flags = ["--num_glimpses=1000", "--rollouts_per_image=1000", "--batch_size=300"]  # 2 GB of noise for a step
+    status, _, err = run.call(*flags, setup=limit)
+    assert status == 2 and "not enough memory" in one_line(err)
+
+
 def test_data_that_do_not_fit_on_the_disk_are_used_all_the_same(run, undisturbed, target, tmp_path):
     """The files come from another source, here a folder, and cannot be kept."""
     own = tmp_path / "data"
