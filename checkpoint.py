@@ -326,7 +326,10 @@ class RunLock:
             pid = re.sub(r"\D", "", self.file.read(20).decode("latin1")) or "unknown"
             self.file.close()
             run = os.path.splitext(os.path.basename(self.path))[0]
-            raise UserError(f"the run {run} is in use by process {pid}; two at once would destroy each other's files")
+            raise UserError(
+                f"the run {run} is in use by process {pid}, which writes to {os.path.dirname(self.path) or '.'}; "
+                "two at once would destroy each other's files"
+            )
         try:
             self.file.truncate(0)
             self.file.write(str(os.getpid()).encode())

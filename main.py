@@ -65,7 +65,7 @@ def several(config) -> None:
         return
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
-    with first_has(checkpoint.RunLock(os.path.join(config.ckpt_dir, name + "_runs.lock"))):
+    with first_has(os.path.join(config.ckpt_dir, name + "_runs.lock")):
         if config.resume:
             first = next((one for one in runs.each(config) if RunFiles(one).started()), runs.each(config)[0])
             read_state(first, RunFiles(first))
@@ -94,7 +94,7 @@ def train(config) -> list[dict]:
     files = RunFiles(config)
     for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)
-    with first_has(checkpoint.RunLock(files.lock)):
+    with first_has(*files.locks):
         state = read_state(config, files) if config.resume else None
         with parallel.first_alone():
             train_split, valid_split = load_splits(config)
@@ -129,9 +129,13 @@ def train(config) -> list[dict]:
         return trainer.history
 
 
-def first_has(lock: checkpoint.RunLock):
-    """The lock for the first of several processes, and a context that does nothing for the others."""
-    return lock if parallel.is_first() else contextlib.nullcontext()
+@contextlib.contextmanager
+def first_has(*paths: str):
+    """The locks of these paths for the first of several processes, and a context that does nothing for the others."""
+    with contextlib.ExitStack() as locks:
+        for path in paths if parallel.is_first() else ():
+            locks.enter_context(checkpoint.RunLock(path))
+        yield
 
 
 def check_same_start(config, model, splits: list, *progress: int) -> None:

@@ -24,7 +24,8 @@ class RunFiles:
         self.previous = checkpoint.previous(self.latest)
         self.best = stem + "_model_best.pdparams"
         self.params = stem + "_params.json"
-        self.lock = stem + ".lock"
+        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
+        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # a run may share but one
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
         self.scalars = os.path.join(config.logs_dir, self.name)
         self.plots = os.path.join(config.plots_dir, self.name)

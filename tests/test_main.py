@@ -234,7 +234,7 @@ def test_runs_of_other_names_are_left_alone(place):
 
 
 def test_second_process_on_the_same_run_is_refused(place):
-    with checkpoint.RunLock(RunFiles(get_config(place.arguments())).lock):
+    with checkpoint.RunLock(RunFiles(get_config(place.arguments())).locks[0]):
         assert f"{RUN} is in use by process {os.getpid()}" in refusal(place, *SHORT)
     assert not place.latest.exists()
 

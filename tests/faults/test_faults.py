@@ -380,6 +380,21 @@ def test_second_process_on_a_run_is_refused(run, undisturbed, dice, number):
     assert same(run.finish(), undisturbed)
 
 
+@pytest.mark.parametrize("own", ["ckpt", "logs"])
+def test_second_process_that_shares_but_one_folder_is_refused_too(run, undisturbed, own):
+    """Else it would move the log or the pictures of the first aside, and both would write to one."""
+    first = run.start()
+    first.wait_for("Epoch: 1/4")
+    first.send(signal.SIGSTOP)
+    before = run.files()
+    status, _, err = run.call(f"--{own}_dir={run.root / 'own'}")
+    assert status == 2 and f"in use by process {first.number}" in one_line(err)
+    assert run.files() == before
+    first.send(signal.SIGCONT)
+    assert first.wait()[0] == 0
+    assert same(run.outcome(), undisturbed)
+
+
 def test_of_two_that_start_at_the_same_time_one_is_refused(run, undisturbed):
     both = [run.start(), run.start()]
     (winner,) = [process for process in both if process.wait()[0] == 0]
