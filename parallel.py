@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils import Interrupted, UserError
+from utils import STOP_SIGNALS, Interrupted, UserError
 
 POLL_SECONDS = 0.5  # between looks at whether another process has failed
 PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less than the launcher has
@@ -126,6 +126,19 @@ def check_same(**facts: bytes) -> None:
 # -------------------------------------------------------------------------------------------- beginning and ending
 
 
+@contextlib.contextmanager
+def _undisturbed():
+    """No signal reaches this thread, or one that it starts meanwhile: it would break off an exchange with the store."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Store:
     """The launcher's key-value store, which lives in process 0: slow (50 ms), but it waits as long as it takes.
 
@@ -140,16 +153,16 @@ class _Store:
 
     def count(self, key: str, more: int = 0) -> int:
         """Add to a counter, which begins at 0, and return it."""
-        with self.lock:
+        with _undisturbed(), self.lock:
             return self.store.add(f"ram/{key}", more)
 
     def put(self, key: str, value: object) -> None:
-        with self.lock:
+        with _undisturbed(), self.lock:
             self.store.set(f"ram/{key}", json.dumps(value).encode())
 
     def get(self, key: str) -> object:
         """A value that is there: for others, this would wait, and block all other use."""
-        with self.lock:
+        with _undisturbed(), self.lock:
             return json.loads(bytes(self.store.get(f"ram/{key}")))
 
 
@@ -219,9 +232,12 @@ def _join() -> None:
         return
     if paddle.get_device() == "cpu":  # on a machine with GPUs, too
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-    paddle.distributed.init_parallel_env()
-    paddle.distributed.all_reduce(paddle.zeros([1]))  # NCCL uses the store for its first sum, and none must interrupt
-    _store = _Store()
+    with _undisturbed():
+        paddle.distributed.init_parallel_env()
+        paddle.distributed.all_reduce(
+            paddle.zeros([1])
+        )  # NCCL uses the store for its first sum, and none must interrupt
+        _store = _Store()
 
 
 def _ignore_the_launcher() -> None:
