@@ -234,9 +234,8 @@ def _join() -> None:
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     with _undisturbed():
         paddle.distributed.init_parallel_env()
-        paddle.distributed.all_reduce(
-            paddle.zeros([1])
-        )  # NCCL uses the store for its first sum, and none must interrupt
+        # NCCL uses the store for its first sum, which must not meet another use of it.
+        paddle.distributed.all_reduce(paddle.zeros([1]))
         _store = _Store()
 
 
