@@ -78,7 +78,7 @@ def test_every_command_is_understood():
     commands = [line for block in blocks(README) for line in block.splitlines() if "python main.py" in line]
     assert len(commands) > 5
     for command in commands:
-        arguments = shlex.split(command.split("&&")[-1], comments=True)
+        arguments = shlex.split(command.split("&&")[-1].split(" | ")[0], comments=True)
         config.get_config(arguments[2:])
     for block in blocks(README):
         for arguments in re.findall(r"python published\.py(.*)", block):

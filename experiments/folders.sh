@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Own data sets and own pictures, the tables of those sections of the README. Needs scikit-learn and scikit-image.
+# Usage: bash experiments/folders.sh [flags of main.py for all its commands]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+[[ -d data/folders ]] || python experiments/make_folders.py data/folders
+
+own() { # a training on a folder, and its test
+  train --dataset=folder "$@"
+  main --dataset=folder "$@" --is_train=False
+}
+
+own --data_dir=data/folders/digits --patch_size=4 --augment_shift=1 --epochs=100 "$@"
+own --data_dir=data/folders/photos --epochs=30 "$@"
+own --data_dir=data/folders/grey --epochs=30 "$@"
