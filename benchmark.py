@@ -220,12 +220,12 @@ def table(figures: dict) -> str:
         f"matrix products {figures['sgemm_gflops']:.0f} GFLOP/s, first step after {figures['startup_seconds']:.1f} s, "
         f"peak memory {figures['peak_memory_mb']:.0f} MB",
         "",
-        f"{'case':<13}{'train img/s':>12}{'of floor':>9}{'step ms':>9}{'eval img/s':>12}{'eval cost':>10}"
+        f"{'case':<20}{'train img/s':>12}{'of floor':>9}{'step ms':>9}{'eval img/s':>12}{'eval cost':>10}"
         + "".join(f"{stage:>10}" for stage in STAGES),
     ]
     for name, case in figures["cases"].items():
         lines.append(
-            f"{name:<13}{case['train_images_per_second']:>12.0f}{100 * case['floor_fraction']:>8.1f}%"
+            f"{name:<20}{case['train_images_per_second']:>12.0f}{100 * case['floor_fraction']:>8.1f}%"
             f"{case['step_ms']:>9.2f}{case['eval_images_per_second']:>12.0f}{case['eval_cost']:>10.2f}"
             + "".join(f"{100 * case['shares'][stage]:>9.0f}%" for stage in STAGES)
         )
