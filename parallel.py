@@ -192,7 +192,7 @@ def first_alone():
 
 @contextlib.contextmanager
 def together():
-    """Join the processes. Whichever fails ends them all, with its message from process 0 and its status.
+    """Join the processes. Whichever fails ends them all, with its message and its status.
 
     The device has to be chosen before. All but process 0 are silent on standard output.
     """
@@ -258,7 +258,7 @@ def _leave(over) -> None:
 
 
 def _tell(error: BaseException) -> None:
-    """Tell the others that this process fails, and stay until process 0 has said so, or until it is gone."""
+    """Tell the others that this process fails, and stay until process 0 has said why, or until it is gone."""
     status = 2 if isinstance(error, UserError) else 1
     text = str(error) if isinstance(error, UserError) else traceback.format_exc().rstrip()
     try:
