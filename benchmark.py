@@ -132,7 +132,7 @@ class Case:
 
     def evaluate(self, images: int) -> None:
         """Time the evaluation of the first validation images with one rollout each."""
-        from trainer import evaluate
+        from evaluation import evaluate
 
         c, split = self.config, self.trainer.valid
         split.labels = split.labels[:images]

@@ -196,7 +196,8 @@ def load_splits(config):
 
 def make_trainer(config, files: RunFiles, train_split, valid_split):
     """A trainer that saves, logs and stores glimpses where the run keeps its files."""
-    from trainer import Trainer, arrays
+    from building import arrays
+    from trainer import Trainer
     from utils import save_glimpses
 
     visualdl = None
@@ -233,7 +234,7 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
 
 def load_named_weights(trainer, config) -> None:
     """Start a training from the weights in --weights."""
-    from trainer import load_weights
+    from building import load_weights
 
     weights, *_ = read_weights(config.weights)
     for model in trainer.models():
@@ -260,10 +261,11 @@ def test(config):
     """Print and return how the weights that the settings mean do on the test images.
 
     Returns:
-        A `trainer.Evaluation`.
+        A `evaluation.Evaluation`.
     """
+    from building import build_trained
     from data_loader import get_test
-    from trainer import build_trained, evaluate
+    from evaluation import evaluate
 
     config, weights, epoch, path, about = find_weights(config)
     with parallel.first_alone():

@@ -13,10 +13,10 @@ import paddle
 from PIL import Image, ImageDraw
 
 import images
+from building import build_trained
 from config import CANVASES
 from data_sources import DATASETS
 from model import Noise, RecurrentAttention, draw_noise
-from trainer import build_trained
 from utils import UserError, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
@@ -166,7 +166,7 @@ def prepare(path: str, config, shape: tuple[int, int, int]) -> np.ndarray:
 
 @paddle.no_grad()
 def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations: str, seed: int) -> Prediction:
-    """Look at one image (C, H, W) M times, with T glimpses each, as `trainer.evaluate` does.
+    """Look at one image (C, H, W) M times, with T glimpses each, as `evaluation.evaluate` does.
 
     Noise comes from (seed, image), and the M rollouts are a batch of their own: so what else is predicted, and in
     which order, changes no bit.

@@ -266,8 +266,9 @@ def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
 
     Noise on the test images is that of the default seed, as in `python main.py --preset=NAME --is_train=False`.
     """
+    from building import build_trained
     from data_loader import get_test, get_train_valid
-    from trainer import build_trained, evaluate
+    from evaluation import evaluate
 
     config.limit = None
     found = {}

@@ -17,7 +17,7 @@ class Run(NamedTuple):
     seed: int
     name: str
     history: list[dict]  # the records of its epochs
-    test: object  # the `trainer.Evaluation` of its best epoch on the test images
+    test: object  # the `evaluation.Evaluation` of its best epoch on the test images
 
 
 def each(config: argparse.Namespace) -> list[argparse.Namespace]:

@@ -1,4 +1,4 @@
-"""Training RAM: the loss, the epoch, the one evaluation for validation and test, and when to stop.
+"""Training RAM: the loss, the epoch, what is saved of it, and when to stop.
 
 A training is a pure function of its settings: order, shifts and noise come from (seed, epoch) and (seed, step), so what
 a checkpoint has to hold is the weights, the optimiser's moments and a few counters (`Trainer.state`).
@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -20,11 +19,12 @@ from tqdm import tqdm
 
 import parallel
 from baselines import Baseline
+from building import arrays, build_model, check_fitting, load_weights, without_memory
 from data_loader import epoch_order
+from evaluation import evaluate
 from model import Noise, RecurrentAttention, Rollout, draw_noise
-from utils import Interrupted, Mean, StopRequest, UserError, printable, to_tensor
+from utils import Interrupted, Mean, StopRequest, UserError, to_tensor
 
-EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
 
 
@@ -64,115 +64,6 @@ def hybrid_loss(
     reinforce = -(rollout.log_pi * advantage).sum(axis=1).mean()
     loss = action + baseline + reinforce_weight * reinforce
     return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "reward": reward.mean()}
-
-
-class Evaluation(NamedTuple):
-    """How well the model does on one split."""
-
-    loss: float  # mean of -log p(label), p averaged over the M rollouts
-    correct: int
-    count: int
-    rollouts: int = 1  # averaged per image
-
-    @property
-    def accuracy(self) -> float:
-        """In percent."""
-        return 100 * self.correct / self.count
-
-    @property
-    def error(self) -> float:
-        """In percent."""
-        return 100 - self.accuracy
-
-
-def evaluation_noise(split, num_glimpses: int, M: int, locations: str, seed: int) -> list[tuple]:
-    """The noise of each rollout that `evaluate` makes of a split, for all its images: see `draw_noise`."""
-    noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(M)]
-    return [tuple(np.zeros_like(part) for part in pair) for pair in noise] if locations == "mean" else noise
-
-
-@paddle.no_grad()
-def evaluate(
-    model: RecurrentAttention | Baseline, split, num_glimpses: int, M: int, locations: str, seed: int, watch=None
-) -> Evaluation:
-    """Classify every image of a split by the mean of the class probabilities of M rollouts.
-
-    Args:
-        model: the model.
-        split: images with labels, see `data_loader.Split`.
-        num_glimpses: T.
-        M: rollouts per image. With `locations="mean"`, or a baseline, all are equal, and one is made.
-        locations: "sampled" from the policy, or the policy's "mean" with the first glimpse in the middle.
-        seed: evaluation noise comes from (seed, split, rollout, image), so it is the same after every epoch.
-        watch: called with the numbers of the images and the `Rollout`, for every rollout of every batch.
-
-    Returns:
-        How many of how many images were classified right, and the mean loss; the same for any number of processes,
-        which divide the batches among them.
-    """
-    model.eval()
-    rollouts = M if model.samples and locations == "sampled" else 1
-    noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
-    found = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
-    for number in range(parallel.rank(), len(found), parallel.world()):
-        index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
-        images, labels = split.batch(index)
-        scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
-        probs = 0
-        for first, choices in noise:
-            rollout = model.rollout(scene, Noise(to_tensor(first[index]), to_tensor(choices[index])))
-            probs = probs + paddle.exp(rollout.log_probs) / rollouts  # (B, classes)
-            if watch:
-                watch(index, rollout)
-        of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
-        loss = float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
-        found[number] = loss, int((probs.argmax(axis=1) == y).sum())
-    loss, correct = 0.0, 0
-    for of_batch in parallel.total(found).tolist():  # one after the other: the order decides on the rounding
-        loss, correct = loss + of_batch[0], correct + int(of_batch[1])
-    return Evaluation(loss / len(split), correct, len(split), rollouts)
-
-
-def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
-    """The model that the settings describe, for images (C, H, W). Its policy has the std that evaluation uses."""
-    if config.model != "ram":
-        return Baseline(config.model, image_shape, num_classes, config.pixel_mean, config.pixel_std)
-    return RecurrentAttention(
-        config.patch_size,
-        config.num_patches,
-        config.glimpse_scale,
-        image_shape[0],
-        config.glimpse_hidden,
-        config.loc_hidden,
-        config.std if config.std_end is None else config.std_end,
-        config.hidden_size,
-        num_classes,
-        pixel_mean=config.pixel_mean,
-        pixel_std=config.pixel_std,
-        unit_pixels=config.unit_pixels,
-        policy=config.policy,
-        core=config.core,
-    )
-
-
-def build_trained(
-    config, image_shape: tuple[int, int, int], num_classes: int, weights: dict[str, np.ndarray]
-) -> RecurrentAttention | Baseline:
-    """The model that the settings describe, with these weights.
-
-    Raises:
-        UserError: they do not fit; then nothing was allocated, however large a model a file's settings ask for.
-    """
-    check_fitting(without_memory(config, image_shape, num_classes), weights)
-    model = build_model(config, image_shape, num_classes)
-    load_weights(model, weights)
-    return model
-
-
-def without_memory(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
-    """As `build_model`, but the weights have only names and shapes."""
-    with paddle.utils.unique_name.guard(), paddle.LazyGuard():
-        return build_model(config, image_shape, num_classes)
 
 
 def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
@@ -575,11 +466,6 @@ def bar() -> dict:
     return {**lively, "disable": not parallel.is_first()}
 
 
-def arrays(state: dict) -> dict[str, np.ndarray]:
-    """Tensors as NumPy arrays of their own."""
-    return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}
-
-
 COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
 MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
 OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")  # are relied on
@@ -588,7 +474,7 @@ OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "
 def check_state(state: dict, config, train) -> None:
     """Raise UserError unless a state is one that `Trainer.state` makes with these settings and training images.
 
-    A checksum does not say who wrote a file. Nothing is allocated, see `build_trained`.
+    A checksum does not say who wrote a file. Nothing is allocated, see `building.build_trained`.
     """
     model = without_memory(config, train.image_shape, train.num_classes)
     for name in ("model", "ema") if config.ema > 0 else ("model",):
@@ -614,33 +500,3 @@ def check_state(state: dict, config, train) -> None:
 def is_number(value: object) -> bool:
     """Whether this is a number, or True or False; NaN is none."""
     return isinstance(value, (int, float)) and value == value
-
-
-def check_fitting(model: RecurrentAttention | Baseline, weights: object) -> None:
-    """Raise UserError unless these are weights for the model: finite arrays of its names and shapes."""
-    if not isinstance(weights, dict) or not all(type(value) is np.ndarray for value in weights.values()):
-        raise UserError("there are no weights in it")
-    own = {name: list(value.shape) for name, value in model.state_dict().items()}
-    for name, shape in own.items():
-        if name not in weights:
-            raise UserError(f"the weights lack {name}: they belong to another model")
-        if list(weights[name].shape) != shape:
-            raise UserError(f"{name} is {list(weights[name].shape)} in the weights and {shape} in this model")
-        if weights[name].dtype.kind != "f":  # among them Paddle's bfloat16, which comes as integers
-            raise UserError(f"{name} has numbers of type {weights[name].dtype} in the weights, not floating point")
-        with np.errstate(over="ignore"):
-            if not np.isfinite(weights[name].astype("float32")).all():
-                raise UserError(f"{name} has numbers in the weights that are not finite")
-    extra = sorted(set(weights) - set(own))
-    if extra:
-        raise UserError(f"the weights hold {printable(extra[0])}, which this model has not")
-
-
-def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> None:
-    """Set every weight of the model.
-
-    Raises:
-        UserError: if a name is missing or too many, or a shape differs; the model is then unchanged.
-    """
-    check_fitting(model, weights)
-    model.set_state_dict({name: to_tensor(value.astype("float32")) for name, value in weights.items()})

@@ -108,8 +108,8 @@ def trained_model(config):
     """The model that main.py would test, in evaluation mode; the test images; and the settings that fit both."""
     prepare_cpu()  # before paddle is imported
     choose_device(config.use_gpu)
+    from building import build_trained
     from data_loader import get_test
-    from trainer import build_trained
 
     config, weights, _, path, about = find_weights(config)
     if config.model != "ram":
@@ -135,8 +135,8 @@ def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
     """Everything that the model sees and believes of some images, in the rollout that evaluation makes first."""
     import paddle
 
+    from evaluation import evaluation_noise
     from model import Noise
-    from trainer import evaluation_noise
 
     images, labels = split.batch(indices)
     first, choices = evaluation_noise(split, config.num_glimpses, 1, config.locations, config.random_seed)[0]
@@ -176,7 +176,7 @@ def look_at_all(model, split, config):
     Returns:
         locations (rollouts, N, T, 2) and mean class probabilities (N, classes).
     """
-    from trainer import evaluate
+    from evaluation import evaluate
 
     rollouts = 1 if config.locations == "mean" else config.M
     locations = np.empty((rollouts, len(split), config.num_glimpses, 2), np.float32)

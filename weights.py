@@ -70,7 +70,7 @@ class Found(NamedTuple):
     """Trained weights, and what belongs to them."""
 
     config: argparse.Namespace  # the settings asked for, with the architecture and the data set of these weights
-    weights: dict[str, np.ndarray]  # by parameter name, see `trainer.load_weights`
+    weights: dict[str, np.ndarray]  # by parameter name, see `building.load_weights`
     epoch: int | str  # epochs that they were trained for, or "unknown"
     path: str
     about: dict  # what else the file says, such as image_shape and classes; empty where it is another program's

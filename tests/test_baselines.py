@@ -15,9 +15,10 @@ import main
 from baselines import Baseline
 from config import LOOKING, MODELS, build_parser, get_config, run_name
 from data_loader import Split
+from evaluation import evaluate
 from model import Noise, RecurrentAttention, draw_noise
 from presets import PRESETS
-from trainer import Trainer, evaluate, hybrid_loss
+from trainer import Trainer, hybrid_loss
 from utils import Interrupted, StopRequest, UserError
 
 NAMES = [name for name in MODELS if name != "ram"]

@@ -18,11 +18,11 @@ import checkpoint
 import deploy
 import export
 import main
+from building import build_model, load_weights
 from config import get_config, settings
 from model import Noise
 from modules import Retina
 from predict import Classifier
-from trainer import build_model, load_weights
 from utils import UserError
 
 SMALL = "--use_gpu=False --hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --patch_size=6 --num_glimpses=4".split()

@@ -17,7 +17,7 @@ from test_main import ROOT, Place
 import checkpoint
 import published
 from data_loader import get_test
-from trainer import evaluate
+from evaluation import evaluate
 from utils import UserError
 
 

@@ -23,8 +23,8 @@ import trainer
 import utils
 from config import get_config
 from data_loader import get_test
+from evaluation import evaluate
 from model import RecurrentAttention
-from trainer import evaluate
 from utils import Interrupted, UserError
 from weights import RunFiles
 

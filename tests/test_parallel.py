@@ -66,6 +66,7 @@ def measure() -> dict[str, np.ndarray]:
     """What has to be the same however many processes compute it."""
     import paddle
 
+    import evaluation
     import trainer as module
 
     found = {}
@@ -80,7 +81,7 @@ def measure() -> dict[str, np.ndarray]:
                 found[f"{recipe}, gradient {name}"] = weight.grad.numpy()
 
     training = make_trainer(images=33, validate=1100)  # three batches
-    result = module.evaluate(training.model, training.valid, 3, 2, "sampled", 1)
+    result = evaluation.evaluate(training.model, training.valid, 3, 2, "sampled", 1)
     found["evaluation"] = np.array([result.loss, result.correct, result.count])
 
     # 200 steps in float64, where rounding moves no glimpse by a pixel; the last of each epoch has a single image.
@@ -88,7 +89,7 @@ def measure() -> dict[str, np.ndarray]:
         return tuple(part.astype("float64") for part in draw_noise(*key))
 
     draw_noise = module.draw_noise
-    with mock.patch.object(module, "draw_noise", noise):
+    with mock.patch.object(module, "draw_noise", noise), mock.patch.object(evaluation, "draw_noise", noise):
         training = make_trainer("--epochs=20", "--init_lr=0.01", images=145)
         for model in training.models():
             model.to(dtype="float64")

@@ -22,11 +22,12 @@ from test_readme import section
 import checkpoint
 import main
 import published
+from building import build_model, load_weights
 from checkpoint import DamagedFile
 from config import CANVASES, get_config, run_name
 from data_loader import get_test, get_train_valid
+from evaluation import evaluate
 from presets import PRESETS
-from trainer import build_model, evaluate, load_weights
 from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")

@@ -20,9 +20,9 @@ import pictures
 import runs
 import visualize
 from config import get_config
+from evaluation import Evaluation, evaluate
 from modules import Retina
 from pictures import Curve, Geometry, Look, Shown, Snapshot
-from trainer import Evaluation, evaluate
 from utils import UserError
 
 SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False".split()
@@ -95,7 +95,7 @@ def test_badges_do_not_hide_each_other():
 
 @pytest.mark.parametrize("core", ["relu", "lstm"])
 def test_states_are_those_of_the_rollout(core):
-    from trainer import build_model
+    from building import build_model
 
     config = get_config([*TWO_SCALES, f"--core={core}"])
     model = build_model(config, (1, 28, 28), 10)
@@ -129,8 +129,8 @@ def test_a_close_look_is_the_first_rollout_of_the_evaluation(place):
 
 def test_glimpses_are_shown_as_pixels_whatever_the_normalisation(place):
     config = visualize.parse("glimpses", [*SMALL, *place[1]])
+    from building import build_model
     from data_loader import get_test
-    from trainer import build_model
 
     split = get_test(config)
     looks = []
