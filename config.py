@@ -22,8 +22,8 @@ MODELS = ("ram", "fc64", "fc256", "conv")
 # Flags about looking, which a baseline does not do: given, they are errors; in a preset, they are meant for RAM alone.
 # How many rollouts are averaged is not among them, since a baseline's are all the same.
 LOOKING = (
-    "patch_size glimpse_scale num_patches unit_pixels loc_hidden glimpse_hidden num_glimpses hidden_size core "
-    "std std_end reinforce_weight policy rollouts_per_image baseline locations"
+    "patch_size glimpse_scale num_patches unit_pixels first_reach loc_hidden glimpse_hidden num_glimpses hidden_size "
+    "core std std_end reinforce_weight policy rollouts_per_image baseline locations"
 ).split()
 
 
@@ -104,6 +104,12 @@ def build_parser() -> Parser:
         type=number(float, 0, open_low=True),
         default=None,
         help="pixels from the middle of the image to location 1 (None: to its border)",
+    )
+    group.add_argument(
+        "--first_reach",
+        type=number(float, 0, 1),
+        default=1.0,
+        help="the first glimpse is random, up to this far from the middle on each axis (1: anywhere)",
     )
     group.add_argument("--loc_hidden", type=units, default=128, help="hidden units for where a glimpse is")
     group.add_argument("--glimpse_hidden", type=units, default=128, help="hidden units for what a glimpse shows")
@@ -308,6 +314,7 @@ NAME_PARTS = {
     "glimpse_hidden": "g",
     "loc_hidden": "l",
     "unit_pixels": "unit",
+    "first_reach": "first",
     "policy": "",
     "pixel_mean": "pixelmean",
     "pixel_std": "pixelstd",
@@ -369,7 +376,7 @@ KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_v
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
     "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
-    "pixel_mean pixel_std unit_pixels policy"
+    "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}

@@ -59,6 +59,7 @@ class RecurrentAttention(nn.Layer):
         pixel_mean, pixel_std: pixels in [0, 1] are normalised to (pixel - mean) / std before the retina sees them. The
             default leaves black at zero, which is also what the retina sees outside the image.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+        first_reach: the first glimpse is uniform in [-first_reach, first_reach] on each axis: 1 is anywhere.
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
     """
@@ -79,6 +80,7 @@ class RecurrentAttention(nn.Layer):
         pixel_mean=0.0,
         pixel_std=1.0,
         unit_pixels=None,
+        first_reach=1.0,
         policy="learned",
         core="relu",
     ):
@@ -90,6 +92,7 @@ class RecurrentAttention(nn.Layer):
         self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std)
+        self.first_reach = first_reach
         self.locator.policy = policy
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
@@ -127,8 +130,9 @@ class RecurrentAttention(nn.Layer):
             noise: see `Noise`; it also says how many glimpses there are.
         """
         scene = x if isinstance(x, Scene) else self.prepare(x)
-        if self.locator.policy == "center":
-            noise = Noise(paddle.zeros_like(noise.first), noise.choices)
+        reach = {"learned": self.first_reach, "random": 1.0, "center": 0.0}[self.locator.policy]
+        if reach != 1:
+            noise = noise._replace(first=noise.first * reach)
         return Rollout(*fast.rollout(self, scene, noise)) if self.fast else self.plain_rollout(scene, noise)
 
     def plain_rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:

@@ -220,6 +220,16 @@ def test_policies_to_compare_with_train_all_but_the_locator(policy, fast):
         assert gradient.any() == (not name.startswith(idle)), name
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("policy", ["learned", "random", "center"])
+def test_first_glimpse_is_within_its_reach(policy, fast):
+    case = make_case(B=32)
+    case.model.first_reach, case.model.locator.policy, case.model.fast = 0.25, policy, fast
+    first = roll(case).locations[:, 0].numpy()
+    expected = {"learned": 0.25, "random": 1, "center": 0}[policy] * case.noise[0]  # random ones are anywhere
+    assert np.array_equal(first, expected)
+
+
 # ---- weights and noise from seeds
 
 
