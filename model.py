@@ -118,9 +118,10 @@ class RecurrentAttention(nn.Layer):
 
     def prepare(self, x: paddle.Tensor) -> Scene:
         """Images (B, C, H, W), uint8 (taken as x / 255) or float, normalised and made ready for many looks."""
-        if (self.pixel_mean, self.pixel_std) != (0.0, 1.0):
-            x = normalise(x, self.pixel_mean, self.pixel_std)
-        return self.sensor.retina.prepare(x)
+        if self.pixel_mean:
+            return self.sensor.retina.prepare(normalise(x, self.pixel_mean, self.pixel_std))
+        scene = self.sensor.retina.prepare(x)
+        return scene._replace(gain=scene.gain / self.pixel_std)  # black stays zero: the retina can divide what it reads
 
     def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
         """Look at each image T times and classify it.

@@ -155,11 +155,12 @@ def test_bytes_are_pixels_divided_by_255():
         assert np.allclose(a, b, atol=1e-5)
 
 
-def test_pixels_are_normalised():
-    case = make_case()
-    normalised = RecurrentAttention(4, 1, 2, 1, 10, 6, 0.3, 12, 5, pixel_mean=0.1, pixel_std=0.4)
+@pytest.mark.parametrize("mean, std", [(0.1, 0.4), (0.0, 0.4)])
+def test_pixels_are_normalised(mean, std):
+    case = make_case(k=2)
+    normalised = RecurrentAttention(4, 2, 2, 1, 10, 6, 0.3, 12, 5, pixel_mean=mean, pixel_std=std)
     normalised.set_state_dict(case.model.state_dict())
-    by_hand = values(roll(case, images=(case.images / F32(255) - F32(0.1)) / F32(0.4)))
+    by_hand = values(roll(case, images=(case.images / F32(255) - F32(mean)) / F32(std)))
     for images in (case.images, case.images / F32(255)):
         rollout = normalised.rollout(paddle.to_tensor(images), tensors(case.noise))
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(values(rollout), by_hand))
