@@ -23,7 +23,7 @@ OURS = {
     "std_end": 0.05,
     "epochs": 250,
 }
-# Among clutter, coarse patches have to tell soon where the digit is: a stronger signal, first seen from near the middle.
+# Among clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle.
 OURS_60 = {**OURS, "pixel_std": 0.3, "first_reach": 0.3}
 OURS_100 = {**OURS_60, "epochs": 350}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
