@@ -23,9 +23,8 @@ OURS = {
     "std_end": 0.05,
     "epochs": 250,
 }
-# Among clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle.
-OURS_60 = {**OURS, "pixel_std": 0.3, "first_reach": 0.3}
-OURS_100 = {**OURS_60, "epochs": 350}
+# In more clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle.
+OURS_100 = {**OURS, "pixel_std": 0.3, "first_reach": 0.3, "epochs": 350}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
 CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
@@ -43,13 +42,13 @@ PRESETS = {
     "mnist7": Preset("MNIST, 7 glimpses of 8x8", {"num_glimpses": 7}),
     "translated": Preset("translated MNIST 60x60, 8 glimpses of 12x12 at 3 scales", {**TRANSLATED, **OURS}),
     "cluttered60": Preset(
-        "cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", {**CLUTTERED60, **OURS_60}
+        "cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", {**CLUTTERED60, **OURS}
     ),
     "cluttered100": Preset(
         "cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", {**CLUTTERED100, **OURS_100}
     ),
     "fashion": Preset("Fashion-MNIST, 12 glimpses of 8x8", {"dataset": "fashion_mnist", "num_glimpses": 12}),
-    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS_60, **RANDOM}),
+    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS, **RANDOM}),
     "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS_100, **RANDOM}),
     "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
     "paper-translated": Preset("the paper's optimiser on translated MNIST", {**PAPER, **TRANSLATED}),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the parts of the default recipe are worth on MNIST, and the policy on cluttered MNIST: each is left out alone.
+# What the parts of the recipes are worth, on MNIST and in clutter: each is left out alone.
 # Usage: bash experiments/ablation.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
 # How long the rows take stands in the README's table of results, where they were run.
@@ -26,3 +26,6 @@ variant cluttered60-narrow --preset=cluttered60 --glimpse_hidden=128 --loc_hidde
 variant cluttered60-std-0.2 --preset=cluttered60 --std=0.2 --std_end=0.05 "$@"
 variant cluttered60-random --preset=cluttered60-random "$@"
 variant cluttered60-center --preset=cluttered60 --policy=center "$@"
+variant cluttered100 --preset=cluttered100 "$@"
+variant cluttered100-first-anywhere --preset=cluttered100 --first_reach=1 "$@"
+variant cluttered100-pixels-as-they-are --preset=cluttered100 --pixel_std=1 "$@"

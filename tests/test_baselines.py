@@ -204,7 +204,7 @@ def test_name_tells_model_and_data():
     names = {
         "fc256_mnist": ["--model=fc256"],
         "conv_cluttered_mnist_60x4": ["--model=conv", "--preset=cluttered60"],
-        "conv_cluttered_mnist_100x8": ["--model=conv", "--preset=cluttered100-random"],
+        "conv_cluttered_mnist_100x8_pixelstd0.3": ["--model=conv", "--preset=cluttered100-random"],
         "fc64_fashion_mnist_pixelmean0.5": ["--model=fc64", "--dataset=fashion_mnist", "--pixel_mean=0.5"],
         "ram_6_8x8_1": ["--model=ram"],
     }
