@@ -12,6 +12,7 @@ import pytest
 from helpers import folders, run_as_main, same
 
 import checkpoint
+import evaluation
 import main
 import runs
 import trainer
@@ -122,7 +123,7 @@ def test_epoch_that_some_runs_did_not_reach_counts_the_others():
             for n, e in enumerate(errors, start=1)
         ]
 
-    test = trainer.Evaluation(0.1, 90, 100, 5)
+    test = evaluation.Evaluation(0.1, 90, 100, 5)
     done = [runs.Run(seed, f"r{seed}", history(*errors), test) for seed, errors in ((1, [5.0, 3.0]), (2, [7.0]))]
     results = runs.results(get_config(["--num_runs=2"]), done)
     first, second = results["epochs"]
