@@ -261,7 +261,7 @@ def test(config):
     """Print and return how the weights that the settings mean do on the test images.
 
     Returns:
-        A `evaluation.Evaluation`.
+        An `evaluation.Evaluation`.
     """
     from building import build_trained
     from data_loader import get_test

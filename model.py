@@ -92,8 +92,8 @@ class RecurrentAttention(nn.Layer):
         self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std)
-        self.first_reach = first_reach
         self.locator.policy = policy
+        self.first_reach = first_reach
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
 
