@@ -30,6 +30,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         first_reach=config.first_reach,
         policy=config.policy,
         core=config.core,
+        reinforce_core=config.reinforce_core,
     )
 
 

@@ -23,7 +23,7 @@ MODELS = ("ram", "fc64", "fc256", "conv")
 # How many rollouts are averaged is not among them, since a baseline's are all the same.
 LOOKING = (
     "patch_size glimpse_scale num_patches unit_pixels first_reach loc_hidden glimpse_hidden num_glimpses hidden_size "
-    "core std std_end reinforce_weight policy rollouts_per_image baseline locations"
+    "core std std_end reinforce_weight reinforce_core reward policy rollouts_per_image baseline locations"
 ).split()
 
 
@@ -129,6 +129,18 @@ def build_parser() -> Parser:
         help="where it ends: std changes linearly to this, and evaluation uses this (if only --std is given: std)",
     )
     group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
+    group.add_argument(
+        "--reinforce_core",
+        type=number(float, 0),
+        default=0.0,
+        help="share of REINFORCE's gradient that trains core and glimpse network, too (0: the location network alone)",
+    )
+    group.add_argument(
+        "--reward",
+        choices=("right", "probability"),
+        default="right",
+        help="1 where the most probable class is right, else 0; or the probability of the right class",
+    )
     group.add_argument(
         "--policy",
         choices=("learned", "random", "center"),
@@ -378,6 +390,8 @@ ARCHITECTURE = (
     "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
     "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
+# What files from before these flags do not say of themselves.
+BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right"}
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.

@@ -89,26 +89,31 @@ def unit(core):
 
 
 class Sight(PyLayer):
-    """The state h_T after the walk on `tape`, as a differentiable function of the sensor's and the core's weights."""
+    """The states (T*B, D) of the walk on `tape`, as a differentiable function of the sensor's and the core's weights.
+
+    All of them, one glimpse behind the other: the last is classified, and those before choose where to look.
+    """
 
     @staticmethod
     def forward(ctx, tape: Tape, unit, *weights):
         ctx.tape, ctx.unit = tape, unit
         ctx.save_for_backward(*weights)
-        return tape.h[-1].clone()
+        return paddle.concat(tape.h)
 
     @staticmethod
-    def backward(ctx, dh):
+    def backward(ctx, dstates):
         """Backpropagation through time; gradients in the order of `sight_weights`."""
         w_fc1, _, w_fc2, _, w_fc3, _, w_fc4, _, w_i2h, _, w_h2h, _ = ctx.saved_tensor()
         tape = ctx.tape
-        B, T = dh.shape[0], len(tape.h)
+        T = len(tape.h)
+        dstates = dstates.reshape([T, -1, dstates.shape[1]])  # (T, B, D)
+        B, dh = dstates.shape[1], dstates[-1]
         dz, dmemory = [], None  # T times (B, units of i2h), last glimpse first
         for t in reversed(range(T)):
             dz_t, dmemory = ctx.unit.backward(dh, dmemory, tape.kept[t])
             dz.append(dz_t)
             if t:
-                dh = paddle.matmul(dz_t, w_h2h, transpose_y=True)  # (B, D)
+                dh = paddle.matmul(dz_t, w_h2h, transpose_y=True) + dstates[t - 1]  # (B, D)
         dz = paddle.concat(dz[::-1])  # (T*B, ...), like everything from here on
         l, phi, a_what, a_where, g = (paddle.concat(values) for values in tape[:5])
         dg = paddle.matmul(dz, w_i2h, transpose_y=True) * active(g)
@@ -129,21 +134,21 @@ def sight_weights(model) -> list[paddle.Tensor]:
 
 
 class Gaze(PyLayer):
-    """The log-density (B, T-1) of the choices on `tape`, as a differentiable function of the locator's weights.
+    """The log-density (B, T-1) of the choices on `tape`, differentiable by the states and the locator's weights.
 
     A choice is mu + std * epsilon, so its density depends on epsilon alone: it is the gradient that knows mu.
     """
 
     @staticmethod
-    def forward(ctx, tape: Tape, epsilons, std: float, *weights):
-        ctx.tape, ctx.std = tape, std
+    def forward(ctx, tape: Tape, epsilons, std: float, reinforce_core: float, states, *weights):
+        ctx.tape, ctx.std, ctx.reinforce_core = tape, std, reinforce_core
         ctx.save_for_backward(epsilons, *weights)
         return -0.5 * (epsilons * epsilons).sum(-1) - (2 * math.log(std) + math.log(2 * math.pi))
 
     @staticmethod
     def backward(ctx, d_log_pi):
-        """d log_pi / d mu = epsilon / std; gradients in the order of `gaze_weights`."""
-        epsilons, _, _, w_fc_lt, _ = ctx.saved_tensor()
+        """d log_pi / d mu = epsilon / std; gradients: states ((T-1)*B, D), then in the order of `gaze_weights`."""
+        epsilons, w_fc, _, w_fc_lt, _ = ctx.saved_tensor()
         h, u, mu = (paddle.concat(values) for values in (ctx.tape.h[:-1], ctx.tape.u, ctx.tape.mu))  # ((T-1)*B, ...)
         dmu = (d_log_pi.unsqueeze(2) * epsilons).transpose([1, 0, 2]).reshape([-1, 2]) / ctx.std
         dm = dmu * (1 - mu * mu)  # mu = tanh(m)
@@ -151,7 +156,8 @@ class Gaze(PyLayer):
         gradients = []
         for inputs, outputs in ((h, du), (u, dm)):
             gradients += [paddle.matmul(inputs, outputs, transpose_x=True), column_sums(outputs)]
-        return (None, *gradients)
+        dstates = paddle.matmul(du, w_fc, transpose_y=True) * ctx.reinforce_core if ctx.reinforce_core else None
+        return (None, dstates, *gradients)
 
 
 def gaze_weights(model) -> list[paddle.Tensor]:
@@ -173,13 +179,15 @@ def rollout(model, scene, noise):
     B, choices = scene.shape[0], noise.choices.shape[1]
     with paddle.no_grad():
         tape = walk(model, scene, noise)
-    h_T = Sight.apply(tape, unit(model.rnn), *sight_weights(model))  # (B, D)
-    log_pi = baselines = paddle.zeros([B, choices], h_T.dtype)
+    states = Sight.apply(tape, unit(model.rnn), *sight_weights(model))  # (T*B, D)
+    log_pi = baselines = paddle.zeros([B, choices], states.dtype)
     if choices:
-        if model.locator.policy == "learned":
-            log_pi = Gaze.apply(tape, noise.choices, model.locator.std, *gaze_weights(model))
+        locator = model.locator
+        if locator.policy == "learned":
+            seen = states[:-B] if locator.reinforce_core else states[:-B].detach()
+            log_pi = Gaze.apply(tape, noise.choices, locator.std, locator.reinforce_core, seen, *gaze_weights(model))
         baselines = model.baseliner(paddle.concat(tape.h[:-1])).reshape([choices, B]).t()  # (B, T-1)
-    return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(h_T)
+    return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(states[-B:])
 
 
 def walk(model, scene, noise) -> Tape:

@@ -62,6 +62,7 @@ class RecurrentAttention(nn.Layer):
         first_reach: the first glimpse is uniform in [-first_reach, first_reach] on each axis: 1 is anywhere.
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
+        reinforce_core: share of REINFORCE's gradient that core and glimpse network get, see `LocationNetwork`.
     """
 
     samples = True  # rollouts of one image differ, so evaluation averages several
@@ -83,6 +84,7 @@ class RecurrentAttention(nn.Layer):
         first_reach=1.0,
         policy="learned",
         core="relu",
+        reinforce_core=0.0,
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -91,7 +93,7 @@ class RecurrentAttention(nn.Layer):
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
         self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
-        self.locator = LocationNetwork(hidden_size, 2, std)
+        self.locator = LocationNetwork(hidden_size, 2, std, reinforce_core)
         self.locator.policy = policy
         self.first_reach = first_reach
         self.classifier = ActionNetwork(hidden_size, num_classes)

@@ -255,24 +255,27 @@ class ActionNetwork(nn.Layer):
 class LocationNetwork(nn.Layer):
     """The location network f_l: where to look next, a Gaussian policy of fixed standard deviation (paper, section 4).
 
-    It reads the state but does not shape it: the gradient stops at h_t, so REINFORCE trains this network alone.
-
     Args:
         input_size: D.
         output_size: 2, for (x, y).
         std: standard deviation of each coordinate, in units of [-1, 1].
+        reinforce_core: share of REINFORCE's gradient that goes on through h_t into what made it (paper, equation 2,
+            where theta is all of the network). With 0 this network reads the state, but does not shape it.
     """
 
-    def __init__(self, input_size: int, output_size: int, std: float):
+    def __init__(self, input_size: int, output_size: int, std: float, reinforce_core: float = 0.0):
         super().__init__()
-        self.std = std
+        self.std, self.reinforce_core = std, reinforce_core
         self.policy = "learned"  # or "random", uniform over the image, or "center": to show what learning is worth
         self.fc = nn.Linear(input_size, max(1, input_size // 2))
         self.fc_lt = nn.Linear(max(1, input_size // 2), output_size)
 
     def mean(self, h_t: paddle.Tensor) -> paddle.Tensor:
         """The policy's mean mu_t (B, 2), in (-1, 1)."""
-        return paddle.tanh(self.fc_lt(F.relu(self.fc(h_t.detach()))))
+        seen = h_t.detach()
+        if self.reinforce_core:
+            seen = seen + self.reinforce_core * (h_t - seen)  # the same numbers, and that share of the gradient
+        return paddle.tanh(self.fc_lt(F.relu(self.fc(seen))))
 
     @paddle.no_grad()
     def choose(self, h_t: paddle.Tensor, noise: paddle.Tensor) -> paddle.Tensor:

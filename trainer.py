@@ -33,9 +33,11 @@ class NotFinite(UserError):
 
 
 def hybrid_loss(
-    rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float, paths: int = 1
+    rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float, paths: int = 1, reward: str = "right"
 ) -> tuple[paddle.Tensor, dict]:
-    """The paper's hybrid loss (section 3.2): three terms, each of which trains its own part of the model.
+    """The paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
+
+    Which weights a term trains is the model's business, see `LocationNetwork` and `BaselineNetwork`.
 
     Args:
         rollout: what the model did; log_probs (B, classes), log_pi and baselines (B, T-1).
@@ -43,27 +45,32 @@ def hybrid_loss(
         reinforce_weight: weight of the REINFORCE term.
         paths: if above 1, each image has so many rows, one behind the other, and what the others of them earned is
             the baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
+        reward: "right": 1 if the most probable class after the last glimpse is the right one, else 0. "probability":
+            the probability of the right class, which is the mean of that 0 or 1 if the class is drawn, as the paper
+            has it, from the action network's distribution; the mean varies less. All choices on the way share it.
 
     Returns:
-        The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", "reward".
+        The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of
+        images whose most probable class is the right one.
     """
-    # The reward is 1 if the class chosen after the last glimpse is right, and every choice on the way shares it.
-    reward = (rollout.log_probs.detach().argmax(axis=1) == labels).astype(rollout.log_probs.dtype)  # (B,)
+    log_probs = rollout.log_probs.detach()
+    right = (log_probs.argmax(axis=1) == labels).astype(log_probs.dtype)  # (B,)
     action = F.nll_loss(rollout.log_probs, labels)
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
-        return action, {"action": action, "baseline": zero, "reinforce": zero, "reward": reward.mean()}
-    returns = reward.unsqueeze(1)  # (B, 1)
+        return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}
+    earned = right if reward == "right" else paddle.exp(-F.nll_loss(log_probs, labels, reduction="none"))  # (B,)
+    returns = earned.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
     if paths > 1:
-        rewards = reward.reshape([-1, paths])  # (images, paths)
+        rewards = earned.reshape([-1, paths])  # (images, paths)
         others = (rewards.sum(axis=1, keepdim=True) - rewards) / (paths - 1)
         advantage = returns - others.reshape([-1, 1])  # (B, 1)
     else:
         advantage = returns - rollout.baselines.detach()  # (B, T-1)
     reinforce = -(rollout.log_pi * advantage).sum(axis=1).mean()
     loss = action + baseline + reinforce_weight * reinforce
-    return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "reward": reward.mean()}
+    return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "right": right.mean()}
 
 
 def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
@@ -216,7 +223,7 @@ class Trainer:
         self.model.set_std(location_std(c, self.progress))
         rollout = self.model.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
         paths = copies if c.baseline == "leave_one_out" else 1
-        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths)
+        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths, c.reward)
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
@@ -278,7 +285,7 @@ class Trainer:
                 progress.update(count)
                 if self.step % self.config.print_freq == 0:
                     progress.set_postfix_str(
-                        f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['reward']:.3f}", refresh=False
+                        f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['right']:.3f}", refresh=False
                     )
                 every = self.config.save_freq
                 due = self.step % every == 0 if every else time.monotonic() - saved >= SAVE_SECONDS
@@ -379,7 +386,7 @@ class Trainer:
         record = {
             "epoch": self.epoch + 1,
             "train_loss": self.sums["loss"],
-            "train_acc": 100 * self.sums["reward"],
+            "train_acc": 100 * self.sums["right"],
             "loss_action": self.sums["action"],
             "loss_baseline": self.sums["baseline"],
             "loss_reinforce": self.sums["reinforce"],

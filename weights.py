@@ -10,7 +10,7 @@ import numpy as np
 
 import checkpoint
 import published
-from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, run_name
+from config import ARCHITECTURE, BEFORE, DATA, OLDER_VERSION, adopt, run_name
 from utils import UserError, listed, printable
 
 
@@ -59,7 +59,9 @@ def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray]
     content = checkpoint.read_latest(path) if latest else checkpoint.read(path)
     weights = checkpoint.state_from(content, path)
     saved = content.get("settings")
-    if not isinstance(saved, dict):
+    if isinstance(saved, dict):
+        saved = {**BEFORE, **saved}
+    else:
         saved = OLDER_VERSION if "model_state" in content else {}
     about = content if content.get("format") == checkpoint.FORMAT else {}
     epoch = content.get("epoch")

@@ -21,7 +21,7 @@ import checkpoint
 import main
 import trainer
 import utils
-from config import get_config
+from config import BEFORE, get_config
 from data_loader import get_test
 from evaluation import evaluate
 from model import RecurrentAttention
@@ -406,6 +406,18 @@ def test_settings_of_the_caller_stay_as_they_are(place):
     before = dict(vars(config))
     main.main(config)
     assert vars(config) == before
+
+
+def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place):
+    place.run(*SHORT)
+    state = checkpoint.read(str(place.latest))
+    for name in BEFORE:
+        del state["settings"][name]
+    checkpoint.write(str(place.latest), state)
+    for flag, was in (("--reinforce_core=0.5", "0.0"), ("--reward=probability", "right")):
+        assert f"{flag} (there: {was})" in refusal(place, "--resume", "--epochs=3", flag)
+    place.run("--resume", "--epochs=3")
+    assert {name: checkpoint.read(str(place.latest))["settings"][name] for name in BEFORE} == BEFORE
 
 
 def test_preset_that_does_not_fit_is_no_way_to_resume(place):

@@ -285,18 +285,20 @@ def rollout_by_hand(seed=0, B=6, T=4, classes=3):
     return Rollout(*(paddle.to_tensor(np.asarray(part, F32)) for part in (*parts, log_probs)))
 
 
+@pytest.mark.parametrize("kind", ["right", "probability"])
 @pytest.mark.parametrize("weight", [0.0, 1.0, 0.3])
-def test_loss_is_its_formula(weight):
+def test_loss_is_its_formula(weight, kind):
     rollout, labels = rollout_by_hand(), np.array([0, 1, 2, 0, 1, 2])
     _, log_pi, baselines, log_probs = values(rollout)
-    loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), weight)
-    reward = (log_probs.argmax(1) == labels).astype(float)
-    assert 0 < reward.mean() < 1
+    loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), weight, reward=kind)
+    right, probability = (log_probs.argmax(1) == labels).astype(float), np.exp(log_probs)[np.arange(6), labels]
+    assert 0 < right.mean() < 1
+    reward = {"right": right, "probability": probability}[kind]
     expected = {
         "action": -log_probs[np.arange(6), labels].mean(),
         "baseline": ((baselines - reward[:, None]) ** 2).mean(),
         "reinforce": -(log_pi * (reward[:, None] - baselines)).sum(1).mean(),
-        "reward": reward.mean(),
+        "right": right.mean(),
     }
     assert {name: pytest.approx(float(part), abs=1e-5) for name, part in parts.items()} == expected
     assert float(loss) == pytest.approx(
@@ -304,13 +306,15 @@ def test_loss_is_its_formula(weight):
     )
 
 
-def test_leave_one_out_compares_a_path_with_the_others_over_its_image():
+@pytest.mark.parametrize("kind", ["right", "probability"])
+def test_leave_one_out_compares_a_path_with_the_others_over_its_image(kind):
     rollout, labels = rollout_by_hand(B=6), np.array([0, 0, 0, 1, 1, 1])
     _, log_pi, baselines, log_probs = values(rollout)
-    reward = (log_probs.argmax(1) == labels).astype(float)
-    assert 0 < reward.mean() < 1
+    right, probability = (log_probs.argmax(1) == labels).astype(float), np.exp(log_probs)[np.arange(6), labels]
+    assert 0 < right.mean() < 1
+    reward = {"right": right, "probability": probability}[kind]
     others = np.array([(reward[i - i % 3 : i - i % 3 + 3].sum() - reward[i]) / 2 for i in range(6)])
-    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, paths=3)
+    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, paths=3, reward=kind)
     assert float(parts["reinforce"]) == pytest.approx(-(log_pi * (reward - others)[:, None]).sum(1).mean(), abs=1e-5)
     assert float(parts["baseline"]) == pytest.approx(((baselines - reward[:, None]) ** 2).mean(), abs=1e-5)
 
@@ -386,6 +390,33 @@ def test_reinforce_gradient_is_the_analytic_one(changes):
     assert np.abs(bias).max() > 1e-3
     assert np.allclose(found["locator.fc_lt.bias"], bias, rtol=1e-3, atol=1e-5)
     assert np.allclose(found["locator.fc_lt.weight"], weight, rtol=1e-3, atol=1e-5)
+
+
+def reinforced_as_a_whole(case):
+    """REINFORCE's term (paper, equation 2) by autograd, where theta is all that log pi depends on; choices are data."""
+    model, rollout = case.model, roll(case)
+    reward = (rollout.log_probs.argmax(1) == paddle.to_tensor(case.labels)).astype("float32")
+    h_t, total = paddle.zeros([len(case.images), model.rnn.hidden_size]), 0
+    for t, epsilon in enumerate(tensors(case.noise).choices.unbind(1)):
+        h_t = model.rnn(model.sensor(paddle.to_tensor(case.images), rollout.locations[:, t].detach()), h_t)
+        mu = paddle.tanh(model.locator.fc_lt(paddle.nn.functional.relu(model.locator.fc(h_t))))
+        chosen = (mu + model.locator.std * epsilon).detach()
+        log_pi = -((chosen - mu) ** 2).sum(1) / (2 * model.locator.std**2)
+        total = total - (log_pi * (reward - rollout.baselines[:, t].detach())).mean()
+    return total
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1, k=2)], ids=str)
+@pytest.mark.parametrize("fast", [True, False])
+def test_reinforce_trains_the_whole_network_by_the_share_that_is_given(fast, changes):
+    case = make_case(**{"B": 16, "T": 5, **changes})
+    reinforced_as_a_whole(case).backward()
+    whole, case.model.fast = gradients(case.model), fast
+    assert whole["sensor.fc1.weight"].any() and whole["rnn.i2h.weight"].any()
+    for case.model.locator.reinforce_core in (1, 0.25, 0):
+        for name, gradient in gradients_of(case, "reinforce").items():
+            share = 1 if name.startswith("locator") else case.model.locator.reinforce_core
+            assert np.allclose(gradient, share * whole[name], rtol=1e-3, atol=1e-6), name
 
 
 def step_by_step(case):

@@ -418,6 +418,24 @@ def test_weight_of_reinforce_reaches_the_locator():
     assert np.allclose(half["locator.fc_lt.weight"], full["locator.fc_lt.weight"] / 2, rtol=1e-4, atol=1e-7)
 
 
+def test_share_of_reinforce_reaches_the_core():
+    """The classifier's part of the gradient is the same, so what is added by half the share is half of the whole."""
+    _, _, none = one_step()
+    _, _, half = one_step("--reinforce_core=0.5")
+    _, _, full = one_step("--reinforce_core=1")
+    for name in ("sensor.fc1.weight", "rnn.i2h.weight"):
+        added = full[name] - none[name]
+        assert added.any() and np.allclose(half[name] - none[name], added / 2, rtol=1e-3, atol=1e-6)
+    assert np.allclose(full["locator.fc_lt.weight"], none["locator.fc_lt.weight"], atol=1e-7)
+
+
+def test_reward_may_be_the_probability_of_the_right_class():
+    _, _, right = one_step()
+    _, _, probability = one_step("--reward=probability")
+    assert not np.allclose(right["baseliner.fc.weight"], probability["baseliner.fc.weight"])
+    assert np.allclose(right["classifier.fc.weight"], probability["classifier.fc.weight"], atol=1e-7)
+
+
 def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
     training, seen = Training("--rollouts_per_image=3"), []
     real = training.trainer.model.rollout
@@ -433,7 +451,7 @@ def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
     assert np.array_equal(shown, np.repeat(images, 3, axis=0)) and len(np.unique(first, axis=0)) == 48
     log_probs = result.log_probs.numpy()
     assert means["action"] == pytest.approx(-log_probs[np.arange(48), repeated].mean(), rel=1e-5)
-    assert means["reward"] == pytest.approx((log_probs.argmax(1) == repeated).mean())
+    assert means["right"] == pytest.approx((log_probs.argmax(1) == repeated).mean())
 
 
 def test_averaged_weights_follow_their_formula():
@@ -499,7 +517,7 @@ def test_record_of_an_epoch_holds_means_over_its_images():
     record = training.fit().logged[0]
     means = {name: np.average([batch[name] for batch in batches], weights=sizes) for name in batches[0]}
     assert record["train_loss"] == pytest.approx(means["loss"])
-    assert record["train_acc"] == pytest.approx(100 * means["reward"])
+    assert record["train_acc"] == pytest.approx(100 * means["right"])
     for part in ("action", "baseline", "reinforce"):
         assert record[f"loss_{part}"] == pytest.approx(means[part])
     total = means["action"] + means["baseline"] + 0.5 * means["reinforce"]
