@@ -185,6 +185,7 @@ def build_parser() -> Parser:
         "--augment_scale", type=number(float, 0, 0.9), default=0.1, help="random zoom by 1-N to 1+N on each axis"
     )
     group.add_argument("--augment_shear", type=number(float, 0, 60), default=8.0, help="random shear, up to N degrees")
+    group.add_argument("--augment_flip", **switch, default=False, help="mirror half of the images, left and right")
     group.add_argument("--pixel_mean", type=number(float), default=0.0, help="subtracted from pixels in [0, 1]")
     group.add_argument("--pixel_std", type=positive, default=1.0, help="what pixels are divided by afterwards")
     group.add_argument("--show_sample", **switch, default=False, help="write a grid of training images as a PNG")

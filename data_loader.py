@@ -67,35 +67,50 @@ class Split:
 class AugmentedSplit(Split):
     """A training split whose images are moved a little, differently in every epoch.
 
-    Each image is scaled (width and height apart), sheared and rotated about its middle and shifted by whole pixels,
-    each amount drawn uniformly from [-limit, limit]; what comes in from outside is zero.
+    Each image is mirrored or not, scaled (width and height apart), sheared and rotated about its middle and shifted by
+    whole pixels, each amount drawn uniformly from [-limit, limit]; what comes in from outside is zero.
     """
 
-    def __init__(self, split: Split, seed: int, shift: int, rotate: float, scale: float, shear: float):
-        """Args: shift in pixels, rotate and shear in degrees, scale as a fraction (0.1: 90 % to 110 %); 0 is none."""
+    def __init__(self, split: Split, seed: int, shift: int, rotate: float, scale: float, shear: float, flip: bool):
+        """
+        Args:
+            split: the images.
+            seed: together with the epoch, what all is drawn from.
+            shift: in pixels; 0 is none, as everywhere.
+            rotate, shear: in degrees.
+            scale: a fraction, 0.1 is from 90 % to 110 %.
+            flip: whether half of the images are mirrored, left and right.
+        """
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, split.classes)
         self.seed, self.shift = seed, shift
-        self.rotate, self.scale, self.shear = rotate, scale, shear
-        self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
+        self.rotate, self.scale, self.shear, self.flip = rotate, scale, shear, flip
+        self._drawn: tuple | None = None  # an epoch, and what `_draw` gives for it
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         images, labels = super().batch(indices, epoch)
-        shifts, maps = self._draw(epoch)
+        shifts, maps, flips = self._draw(epoch)
         rows = self.rows[indices]
+        if flips is not None:
+            images = np.where(flips[rows, None, None, None], images[..., ::-1], images)
         if maps is None:
             return shift_images(images, shifts[rows], self.shift), labels
         return warp_images(images, maps[rows], shifts[rows]), labels
 
-    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Shifts (A, 2) and linear maps (A, 2, 2) or None for all images of the file, drawn once per epoch."""
+    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """For all images of the file, drawn once per epoch: shifts (A, 2), maps (A, 2, 2), and which are mirrored (A,).
+
+        Maps and mirrored are None where there is nothing of that kind to do.
+        """
         if self._drawn is None or self._drawn[0] != epoch:
             count = len(self.images)
             shifts = generator("shift", self.seed, epoch).integers(-self.shift, self.shift + 1, (count, 2))
-            maps = None
+            maps = flips = None
+            if self.flip:
+                flips = generator("flip", self.seed, epoch).integers(0, 2, count).astype(bool)
             if self.rotate or self.scale or self.shear:
                 amounts = generator("affine", self.seed, epoch).uniform(-1, 1, (count, 4))
                 maps = inverse_maps(amounts * (self.rotate, self.scale, self.scale, self.shear))
-            self._drawn = (epoch, shifts, maps)
+            self._drawn = (epoch, shifts, maps, flips)
         return self._drawn[1:]
 
 
@@ -269,7 +284,7 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
-            augment_shift, augment_rotate, augment_scale and augment_shear are used.
+            augment_shift, augment_rotate, augment_scale, augment_shear and augment_flip are used.
 
     Raises:
         UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
@@ -286,7 +301,7 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
     train = Split("train", images, labels[train_rows[: config.limit]], train_rows, len(classes), classes)
     valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, len(classes), classes)
     shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
-    amounts = (shift, config.augment_rotate, config.augment_scale, config.augment_shear)
+    amounts = (shift, config.augment_rotate, config.augment_scale, config.augment_shear, config.augment_flip)
     if any(amounts):
         train = AugmentedSplit(train, config.random_seed, *amounts)
     return _on_canvas(config, train), _on_canvas(config, valid)

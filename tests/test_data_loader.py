@@ -19,6 +19,7 @@ from utils import UserError, generator
 def make_config(**changes):
     config = dict(dataset="tiny", data_dir="data", source="tiny", canvas_size=60, num_clutter=4, valid_size=0.1)
     config.update(random_seed=1, limit=None, augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0)
+    config.update(augment_flip=False)
     config.update(changes)
     return Namespace(**config)
 
@@ -145,6 +146,7 @@ def test_epoch_order_is_a_permutation_of_seed_and_epoch():
 AUGMENTED = {
     "shift": dict(augment_shift=2),
     "affine": dict(augment_shift=2, augment_rotate=10.0, augment_scale=0.1, augment_shear=5.0),
+    "flip": dict(augment_flip=True, augment_shift=2),
     "canvas": dict(dataset="cluttered_mnist", augment_rotate=10.0),
 }
 
@@ -189,6 +191,18 @@ def test_shifts_equal_slow_ones(channels):
     assert np.array_equal(data_loader.shift_images(images, shifts, 3), slow)
     unit = np.tile(np.eye(2), (40, 1, 1))
     assert np.array_equal(data_loader.warp_images(images, unit, shifts), slow), "a warp without a warp is a shift"
+
+
+def test_half_of_the_images_are_mirrored_anew_in_every_epoch(tiny):
+    plain, _ = get_train_valid(tiny())
+    train, _ = get_train_valid(tiny(augment_flip=True))
+    mirrored = []
+    for epoch in (0, 1):
+        same = (all_of(train, epoch) == all_of(plain)).all((1, 2, 3))
+        other = (all_of(train, epoch) == all_of(plain)[..., ::-1]).all((1, 2, 3))
+        assert np.array_equal(same, ~other) and 60 < other.sum() < 120
+        mirrored.append(other)
+    assert 60 < (mirrored[0] != mirrored[1]).sum() < 120
 
 
 def test_shifts_reach_all_offsets(tiny):
