@@ -131,7 +131,7 @@ def build_parser() -> Parser:
     group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
     group.add_argument(
         "--reinforce_core",
-        type=number(float, 0),
+        type=number(float, 0, 1),
         default=0.0,
         help="share of REINFORCE's gradient that trains core and glimpse network, too (0: the location network alone)",
     )
@@ -391,7 +391,7 @@ ARCHITECTURE = (
     "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
     "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
-# What files from before these flags do not say of themselves.
+# What files that are older than these flags do not say of themselves.
 BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right"}
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
@@ -403,6 +403,11 @@ def settings(config: argparse.Namespace) -> dict:
     """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
     unkept = ("explicit", "resume", "predict", "invert", "json", "export", "export_onnx")
     return {name: value for name, value in sorted(vars(config).items()) if name not in unkept}
+
+
+def completed(saved: dict) -> dict:
+    """The settings in a file, with those that it does not say because it is older than their flags."""
+    return {**BEFORE, **saved}
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:

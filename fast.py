@@ -2,7 +2,7 @@
 
 What makes it fast follows from one property of the paper's model: where the network looks is data. No gradient flows
 through a location, so once the locations are chosen, the T glimpses are an ordinary recurrent network on known inputs,
-and the locator and the baseliner are ordinary networks on known states.
+and the locator and the baseliner are ordinary networks on its states, into which the locator's gradient may go on.
 
 - The walk over the glimpses records no graph, just the output of every layer (`Tape`).
 - Backward, only the recurrence itself goes step by step. Everything else, all weight gradients included, is one

@@ -259,8 +259,8 @@ class LocationNetwork(nn.Layer):
         input_size: D.
         output_size: 2, for (x, y).
         std: standard deviation of each coordinate, in units of [-1, 1].
-        reinforce_core: share of REINFORCE's gradient that goes on through h_t into what made it (paper, equation 2,
-            where theta is all of the network). With 0 this network reads the state, but does not shape it.
+        reinforce_core: share of REINFORCE's gradient, from 0 to 1, that goes on through h_t into what made it: in the
+            paper's equation 2, theta is all of the network. With 0 this network reads the state, but does not shape it.
     """
 
     def __init__(self, input_size: int, output_size: int, std: float, reinforce_core: float = 0.0):
@@ -305,15 +305,16 @@ class LocationNetwork(nn.Layer):
             noise: standard normal numbers (B, 2); zeros give the policy's mean.
 
         Returns:
-            log_pi (B,): log-density of the choice, with its gradient to mu alone; and l_t (B, 2), clipped to [-1, 1].
-            The density is that of the choice before clipping: the clipping is the environment's.
+            log_pi (B,): log-density of the choice, with its gradient to mu, and from there to h_t as `reinforce_core`
+            says, but none to the choice; and l_t (B, 2), clipped to [-1, 1]. The density is that of the choice before
+            clipping: the clipping is the environment's.
         """
         chosen = self.choose(h_t, noise)
         return self.log_pi(h_t, chosen), paddle.clip(chosen, -1, 1)
 
 
 class BaselineNetwork(nn.Layer):
-    """The baseline b_t: the reward expected in state h_t, which takes variance out of REINFORCE (paper, equation 2).
+    """The baseline b_t: the reward expected in state h_t, which takes variance out of REINFORCE (paper, section 3.2).
 
     The gradient stops at h_t: the regression to the reward trains this network alone.
 

@@ -23,7 +23,7 @@ import numpy as np
 
 import checkpoint
 from checkpoint import DamagedFile
-from config import FREE, Parser, adopt, get_config, run_name
+from config import FREE, Parser, adopt, completed, get_config, run_name
 from presets import PRESETS
 from utils import UserError, choose_device, make_folder, num_threads, prepare_cpu, processor
 
@@ -130,7 +130,7 @@ def read(path: str) -> Published:
     facts = read_facts(path) if os.path.lexists(facts_path(path)) else {}
     if facts and hashlib.sha256(data).hexdigest() != facts["sha256"]:
         raise DamagedFile(f"{path} is damaged: its SHA-256 is not the one in {facts_path(path)}")
-    return Published(_arrays(data, path), facts.get("settings", {}), facts)
+    return Published(_arrays(data, path), completed(facts["settings"]) if facts else {}, facts)
 
 
 def facts_path(path: str) -> str:

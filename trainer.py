@@ -45,9 +45,9 @@ def hybrid_loss(
         reinforce_weight: weight of the REINFORCE term.
         paths: if above 1, each image has so many rows, one behind the other, and what the others of them earned is
             the baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
-        reward: "right": 1 if the most probable class after the last glimpse is the right one, else 0. "probability":
-            the probability of the right class, which is the mean of that 0 or 1 if the class is drawn, as the paper
-            has it, from the action network's distribution; the mean varies less. All choices on the way share it.
+        reward: what all choices on the way share. "right": 1 if the most probable class after the last glimpse is the
+            right one, else 0. "probability": that of the right class, which is the expectation of 1 or 0 if the class
+            is drawn from the action network's distribution, without the noise of drawing it.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of
@@ -59,7 +59,8 @@ def hybrid_loss(
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}
-    earned = right if reward == "right" else paddle.exp(-F.nll_loss(log_probs, labels, reduction="none"))  # (B,)
+    probability = paddle.exp(-F.nll_loss(log_probs, labels, reduction="none"))  # (B,)
+    earned = {"right": right, "probability": probability}[reward]
     returns = earned.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
     if paths > 1:
@@ -464,7 +465,7 @@ class Trainer:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)
-        self.sums = Mean(state["sums"])
+        self.sums = Mean({"right" if name == "reward" else name: value for name, value in state["sums"].items()})
 
 
 def bar() -> dict:

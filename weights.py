@@ -10,7 +10,7 @@ import numpy as np
 
 import checkpoint
 import published
-from config import ARCHITECTURE, BEFORE, DATA, OLDER_VERSION, adopt, run_name
+from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, completed, run_name
 from utils import UserError, listed, printable
 
 
@@ -60,7 +60,7 @@ def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray]
     weights = checkpoint.state_from(content, path)
     saved = content.get("settings")
     if isinstance(saved, dict):
-        saved = {**BEFORE, **saved}
+        saved = completed(saved)
     else:
         saved = OLDER_VERSION if "model_state" in content else {}
     about = content if content.get("format") == checkpoint.FORMAT else {}

@@ -164,7 +164,7 @@ def draw_column(canvas: Canvas, x: float, t: int, image: np.ndarray) -> None:
 
 
 def draw_locator(canvas: Canvas, x: float, t: int) -> None:
-    """The choice of the next location, between two columns."""
+    """The choice of the next location, between two columns; drawn for `--reinforce_core=0`."""
     sensor, core = ROW["sensor"], ROW["core"]
     canvas.arrow((x - 13, core - 4), (x - 2, sensor + 4.2), REINFORCE, stops=True, bend=-0.2)
     canvas.box(x, sensor, 17, 8, "location", REINFORCE)

@@ -117,7 +117,8 @@ RANGES = {
     "std_end": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_std": (["0", "-0.1"], ["1e-9", "1000"]),
     "pixel_mean": ([], ["-1000", "0", "1000"]),
-    **dict.fromkeys(("reinforce_weight", "reinforce_core"), (["-1e-9"], ["0", "1e9"])),
+    "reinforce_weight": (["-1e-9"], ["0", "1e9"]),
+    "reinforce_core": (["-1e-9", "1.01"], ["0", "1"]),
     "valid_size": (["0", "1", "-0.1", "1.1"], ["1e-9", "0.999"]),
     "lr_factor": (["0", "1", "-0.1", "2"], ["1e-9", "0.999"]),
     "momentum": (["-0.1", "1"], ["0", "0.999"]),
@@ -175,6 +176,14 @@ def test_preset_sets_defaults_that_flags_override(capsys):
 def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
     assert set(PRESETS[name].flags) <= set(FLAGS)
     get_config([f"--{flag}={value}" for flag, value in PRESETS[name].flags.items() if value is not None])
+
+
+def test_what_reinforce_trains_and_for_what_reward_in_the_presets():
+    for name in PRESETS:
+        config = get_config([f"--preset={name}"])
+        whole = name.startswith("cluttered100")
+        assert config.reinforce_core == (0.5 if whole else 0), name
+        assert config.reward == ("probability" if whole else "right"), name
 
 
 def test_choices_that_have_to_be_there():

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, folders
 
+import checkpoint
 import main
-from config import get_config, run_name
+from config import BEFORE, get_config, run_name
+from weights import RunFiles
 
 sys.path.insert(0, str(ROOT / "experiments"))
 from resume_flag import can_go_on
@@ -81,7 +83,7 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
     assert rows["baselines.sh"] == {f"{model}_{task}" for model in ("fc64", "fc256", "conv") for task in tasks}
 
 
-def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, tiny_mnist):
+def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, tiny_mnist, monkeypatch):
     flags = [*folders(tmp_path, tiny_mnist.folder), *"--model=fc64 --epochs=1 --limit=96 --use_gpu=False".split()]
     assert not can_go_on(get_config(flags))
     with tiny_mnist.registered():
@@ -91,6 +93,13 @@ def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, t
     assert can_go_on(get_config([*flags, "--num_runs=3"]))
     for other in ("--epochs=2", "--limit=97", "--init_lr=0.002", "--random_seed=2", "--model=conv"):
         assert not can_go_on(get_config([*flags, other]))
+    files = RunFiles(get_config(flags))
+    state = checkpoint.read(files.latest)
+    del state["settings"]["reward"]  # as in a checkpoint that is older than the flag
+    checkpoint.write(files.latest, state)
+    assert can_go_on(get_config(flags))
+    monkeypatch.setitem(BEFORE, "reward", "probability")
+    assert not can_go_on(get_config(flags)), "then it was trained otherwise"
 
 
 def test_script_goes_on_and_begins_anew_and_stops_at_an_error(tmp_path, tiny_mnist):

@@ -19,14 +19,16 @@ from helpers import ROOT, run_as_main, run_measured, same, without_seconds
 
 import checkpoint
 import main
+import published
 import trainer
 import utils
 from config import BEFORE, get_config
 from data_loader import get_test
 from evaluation import evaluate
 from model import RecurrentAttention
+from presets import PRESETS
 from utils import Interrupted, UserError
-from weights import RunFiles
+from weights import RunFiles, find_weights
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -408,16 +410,39 @@ def test_settings_of_the_caller_stay_as_they_are(place):
     assert vars(config) == before
 
 
-def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place):
-    place.run(*SHORT)
+def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place, monkeypatch):
+    place.run("--preset=mnist", *SHORT)
     state = checkpoint.read(str(place.latest))
     for name in BEFORE:
         del state["settings"][name]
     checkpoint.write(str(place.latest), state)
+    # Even if the preset says otherwise today.
+    flags = {**PRESETS["mnist"].flags, "reinforce_core": 0.5, "reward": "probability"}
+    monkeypatch.setitem(PRESETS, "mnist", PRESETS["mnist"]._replace(flags=flags))
     for flag, was in (("--reinforce_core=0.5", "0.0"), ("--reward=probability", "right")):
         assert f"{flag} (there: {was})" in refusal(place, "--resume", "--epochs=3", flag)
-    place.run("--resume", "--epochs=3")
+    place.run("--resume", "--epochs=3", "--preset=mnist")
     assert {name: checkpoint.read(str(place.latest))["settings"][name] for name in BEFORE} == BEFORE
+
+
+@pytest.mark.parametrize("ending", [".pdparams", ".safetensors"])
+def test_weights_from_before_a_flag_are_used_as_they_were_trained(place, ending):
+    place.run(*SHORT)
+    state = checkpoint.read(str(place.best))
+    del state["settings"]["first_reach"]
+    path = str(place.root / f"old{ending}")
+    if ending == ".pdparams":
+        checkpoint.write(path, state)
+    else:
+        shutil.copy(published.path_of("mnist"), path)
+        facts = json.loads(Path(published.facts_path(published.path_of("mnist"))).read_text())
+        facts["settings"].pop("first_reach", None)
+        Path(published.facts_path(path)).write_text(json.dumps(facts))
+    shape = SMALL if ending == ".pdparams" else []
+    config = find_weights(get_config([*shape, f"--weights={path}", "--is_train=False", "--use_gpu=False"])).config
+    assert config.first_reach == 1
+    with pytest.raises(UserError, match=r"--first_reach=0.3 \(there: 1.0\)"):
+        find_weights(get_config([*shape, f"--weights={path}", "--is_train=False", "--first_reach=0.3"]))
 
 
 def test_preset_that_does_not_fit_is_no_way_to_resume(place):
