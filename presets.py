@@ -25,7 +25,8 @@ OURS = {
 }
 # In clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle, and
 # networks that learn to see not just what the digit is, but where to look.
-OURS_100 = {**OURS, "pixel_std": 0.3, "first_reach": 0.3, "reinforce_core": 0.5, "reward": "probability"}
+OURS_IN_CLUTTER = {**OURS, "pixel_std": 0.3, "first_reach": 0.3, "reinforce_core": 0.5, "reward": "probability"}
+OURS_60 = {**OURS_IN_CLUTTER, "epochs": 150}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
 CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
@@ -44,14 +45,14 @@ PRESETS = {
     "mnist7": Preset("MNIST, 7 glimpses of 8x8", {"num_glimpses": 7}),
     "translated": Preset("translated MNIST 60x60, 8 glimpses of 12x12 at 3 scales", {**TRANSLATED, **OURS}),
     "cluttered60": Preset(
-        "cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", {**CLUTTERED60, **OURS}
+        "cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", {**CLUTTERED60, **OURS_60}
     ),
     "cluttered100": Preset(
-        "cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", {**CLUTTERED100, **OURS_100}
+        "cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", {**CLUTTERED100, **OURS_IN_CLUTTER}
     ),
     "fashion": Preset("Fashion-MNIST, 12 glimpses of 8x8", {"dataset": "fashion_mnist", "num_glimpses": 12}),
-    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS, **RANDOM}),
-    "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS_100, **RANDOM}),
+    "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS_60, **RANDOM}),
+    "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS_IN_CLUTTER, **RANDOM}),
     "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
     "paper-translated": Preset("the paper's optimiser on translated MNIST", {**PAPER, **TRANSLATED}),
     "paper-cluttered60": Preset("the paper's optimiser on cluttered MNIST 60x60", {**PAPER, **CLUTTERED60}),

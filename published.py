@@ -291,7 +291,7 @@ def paddle_version() -> str:
 
 def summary(facts: dict) -> str:
     """The figures of a published model in one line."""
-    error = ", ".join(f"{M} {value} %" for M, value in facts["test_error"].items())
+    error = ", ".join(f"{M} {value:.2f} %" for M, value in facts["test_error"].items())
     return f"test error {error}; epoch {facts['epoch']} of {facts['epochs']}, {facts['seconds'] / 60:.0f} min"
 
 

@@ -181,7 +181,7 @@ def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
 def test_what_reinforce_trains_and_for_what_reward_in_the_presets():
     for name in PRESETS:
         config = get_config([f"--preset={name}"])
-        whole = name.startswith("cluttered100")
+        whole = name.startswith("cluttered")
         assert config.reinforce_core == (0.5 if whole else 0), name
         assert config.reward == ("probability" if whole else "right"), name
 

@@ -69,14 +69,14 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
     sizes = "lstm_h192_g512_l64"
     assert rows["mnist.sh"] == {f"ram_{glimpses}_8x8_1" for glimpses in range(2, 8)}
     assert rows["translated.sh"] == {f"ram_{glimpses}_12x12_2_k3_translated_mnist_60_{sizes}" for glimpses in (4, 6, 8)}
-    for side, patches, pieces, first, pixels in ((60, 3, 4, "", ""), (100, 4, 8, "_first0.3", "_pixelstd0.3")):
-        ram = f"12x12_2_k{patches}_cluttered_mnist_{side}x{pieces}_{sizes}{first}"
-        expected = {f"ram_{glimpses}_{ram}{pixels}" for glimpses in (4, 6, 8)} | {f"ram_8_{ram}_random{pixels}"}
+    for side, patches, pieces in ((60, 3, 4), (100, 4, 8)):
+        ram = f"12x12_2_k{patches}_cluttered_mnist_{side}x{pieces}_{sizes}_first0.3"
+        expected = {f"ram_{glimpses}_{ram}_pixelstd0.3" for glimpses in (4, 6, 8)} | {f"ram_8_{ram}_random_pixelstd0.3"}
         assert rows[f"cluttered{side}.sh"] == expected
     tasks = (
         "mnist",
         "translated_mnist_60",
-        "cluttered_mnist_60x4",
+        "cluttered_mnist_60x4_pixelstd0.3",
         "cluttered_mnist_100x8_pixelstd0.3",
         "fashion_mnist",
     )

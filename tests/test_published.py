@@ -262,7 +262,7 @@ def test_published_weights_serve_where_nothing_was_trained(folder, run, capsys, 
 
 def test_they_are_found_by_the_name_of_the_run(folder, run, capsys):
     asked = ["--patch_size=12", "--num_patches=3", "--glimpse_scale=2", "--num_glimpses=8", "--core=lstm"]
-    asked += ["--glimpse_hidden=512", "--loc_hidden=64", "--hidden_size=192"]
+    asked += ["--glimpse_hidden=512", "--loc_hidden=64", "--hidden_size=192", "--first_reach=0.3", "--pixel_std=0.3"]
     run("--is_train=False", "--M=1", "--dataset=cluttered_mnist", *asked)
     assert "cluttered60.safetensors" in capsys.readouterr().out
 
