@@ -203,7 +203,7 @@ def test_training_taken_up_at_a_step_ends_with_the_same_bits(name):
 def test_name_tells_model_and_data():
     names = {
         "fc256_mnist": ["--model=fc256"],
-        "conv_cluttered_mnist_60x4": ["--model=conv", "--preset=cluttered60"],
+        "conv_cluttered_mnist_60x4_pixelstd0.3": ["--model=conv", "--preset=cluttered60"],
         "conv_cluttered_mnist_100x8_pixelstd0.3": ["--model=conv", "--preset=cluttered100-random"],
         "fc64_fashion_mnist_pixelmean0.5": ["--model=fc64", "--dataset=fashion_mnist", "--pixel_mean=0.5"],
         "ram_6_8x8_1": ["--model=ram"],
@@ -214,7 +214,8 @@ def test_name_tells_model_and_data():
 
 def test_flags_about_looking_are_refused():
     for name in LOOKING:
-        value = {"policy": "random", "locations": "mean", "core": "lstm", "baseline": "learned"}.get(name, "1")
+        words = {"policy": "random", "locations": "mean", "core": "lstm", "baseline": "learned", "reward": "right"}
+        value = words.get(name, "1")
         with pytest.raises(UserError, match=f"--model=conv .* it has no --{name}$"):
             get_config(["--model=conv", f"--{name}={value}"])
     get_config(["--model=conv", "--M=3", "--valid_M=2", "--ema=0", "--augment_shift=1"])
