@@ -465,6 +465,7 @@ class Trainer:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)
+        # Checkpoints that are older than --reward call the share of right answers so.
         self.sums = Mean({"right" if name == "reward" else name: value for name, value in state["sums"].items()})
 
 
