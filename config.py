@@ -132,13 +132,13 @@ def build_parser() -> Parser:
     group.add_argument(
         "--reinforce_core",
         type=number(float, 0, 1),
-        default=0.0,
+        default=0.1,
         help="share of REINFORCE's gradient that trains core and glimpse network, too (0: the location network alone)",
     )
     group.add_argument(
         "--reward",
         choices=("right", "probability"),
-        default="right",
+        default="probability",
         help="1 where the most probable class is right, else 0; or the probability of the right class",
     )
     group.add_argument(

@@ -101,10 +101,16 @@ class RecurrentAttention(nn.Layer):
 
     @paddle.no_grad()
     def initialize(self, seed: int) -> None:
-        """Draw all weights from the seed: Glorot's uniform distribution for matrices, zero for biases."""
+        """Draw all weights from the seed: Glorot's uniform distribution for matrices, zero for biases.
+
+        But a rectified core begins with keeping its state: there h2h is the identity (Le et al. 2015).
+        """
         for number, weight in enumerate(self.parameters()):
             if len(weight.shape) == 1:
                 weight.set_value(np.zeros(weight.shape, "float32"))
+                continue
+            if isinstance(self.rnn, CoreNetwork) and weight is self.rnn.h2h.weight:
+                weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
                 continue
             limit = np.sqrt(6 / (sum(weight.shape[:2]) * np.prod(weight.shape[2:])))  # a filter: times its area
             values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)

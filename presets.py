@@ -22,6 +22,8 @@ OURS = {
     "std": 0.4,
     "std_end": 0.05,
     "epochs": 250,
+    "reinforce_core": 0.0,
+    "reward": "right",
 }
 # In clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle, and
 # networks that learn to see not just what the digit is, but where to look.

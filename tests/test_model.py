@@ -245,6 +245,8 @@ def test_weights_are_a_function_of_the_seed():
         assert np.array_equal(weight, again[name])
         if name.endswith("bias"):
             assert not weight.any()
+        elif name == "rnn.h2h.weight":
+            assert np.array_equal(weight, np.eye(12)), "a rectified core begins with keeping its state"
         else:
             assert not np.allclose(weight, other[name])
             limit = np.sqrt(6 / sum(weight.shape))
@@ -252,6 +254,9 @@ def test_weights_are_a_function_of_the_seed():
     assert len({weight.tobytes() for weight in first.values() if weight.any()}) == 10, (
         "each layer has weights of its own"
     )
+    lstm = RecurrentAttention(4, 1, 2, 1, 10, 6, 0.3, 12, 5, core="lstm")
+    lstm.initialize(1)
+    assert abs(lstm.rnn.h2h.weight.numpy().mean()) < 0.02, "an LSTM has a memory anyway"
 
 
 def test_noise_is_a_function_of_its_key_and_does_not_depend_on_the_count():
