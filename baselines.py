@@ -10,7 +10,7 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from model import Noise, RecurrentAttention, Rollout, normalise
+from model import Noise, Rollout, draw_weights, normalise
 from modules import ActionNetwork
 from utils import UserError
 
@@ -62,7 +62,7 @@ class Baseline(nn.Layer):
             self.hidden, units = fully_connected(image_shape, {"fc64": 64, "fc256": 256}[name])
         self.classifier = ActionNetwork(units, num_classes)
 
-    initialize = RecurrentAttention.initialize
+    initialize = draw_weights
 
     def set_std(self, std: float) -> None:
         """No location is chosen, so there is nothing to set."""

@@ -31,6 +31,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         policy=config.policy,
         core=config.core,
         reinforce_core=config.reinforce_core,
+        core_init=config.core_init,
     )
 
 

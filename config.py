@@ -23,7 +23,7 @@ MODELS = ("ram", "fc64", "fc256", "conv")
 # How many rollouts are averaged is not among them, since a baseline's are all the same.
 LOOKING = (
     "patch_size glimpse_scale num_patches unit_pixels first_reach loc_hidden glimpse_hidden num_glimpses hidden_size "
-    "core std std_end reinforce_weight reinforce_core reward policy rollouts_per_image baseline locations"
+    "core core_init std std_end reinforce_weight reinforce_core reward policy rollouts_per_image baseline locations"
 ).split()
 
 
@@ -118,6 +118,12 @@ def build_parser() -> Parser:
     group.add_argument("--num_glimpses", type=number(int, 1, 1000), default=6, help="glimpses per image (T)")
     group.add_argument("--hidden_size", type=units, default=256, help="hidden units of the core (D)")
     group.add_argument("--core", choices=("relu", "lstm"), default="relu", help="rectified units, or an LSTM")
+    group.add_argument(
+        "--core_init",
+        choices=("identity", "glorot"),
+        default="identity",
+        help="rectified core: its recurrent weights start as the identity, or are drawn like all others",
+    )
 
     group = parser.add_argument_group("REINFORCE")
     positive = number(float, 0, open_low=True)
@@ -392,7 +398,7 @@ ARCHITECTURE = (
     "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
 # What files that are older than these flags do not say of themselves.
-BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right"}
+BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right", "core_init": "glorot"}
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.

@@ -46,6 +46,18 @@ def normalise(x: paddle.Tensor, mean: float, std: float) -> paddle.Tensor:
     return (x - mean) / std
 
 
+@paddle.no_grad()
+def draw_weights(network: nn.Layer, seed: int) -> None:
+    """Draw all weights from the seed: Glorot's uniform distribution for matrices, zero for biases."""
+    for number, weight in enumerate(network.parameters()):
+        if len(weight.shape) == 1:
+            weight.set_value(np.zeros(weight.shape, "float32"))
+            continue
+        limit = np.sqrt(6 / (sum(weight.shape[:2]) * np.prod(weight.shape[2:])))  # a filter: times its area
+        values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)
+        weight.set_value(values.astype("float32"))
+
+
 class RecurrentAttention(nn.Layer):
     """RAM (Mnih et al. 2014, figure 1): sensor, core, locator, classifier and baseliner.
 
@@ -63,6 +75,8 @@ class RecurrentAttention(nn.Layer):
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
         reinforce_core: share of REINFORCE's gradient that core and glimpse network get, see `LocationNetwork`.
+        core_init: how h2h of a rectified core starts: "identity" (Le, Jaitly and Hinton 2015) keeps what was seen,
+            "glorot" is drawn like all other weights, and so is that of an LSTM, which has a memory anyway.
     """
 
     samples = True  # rollouts of one image differ, so evaluation averages several
@@ -85,6 +99,7 @@ class RecurrentAttention(nn.Layer):
         policy="learned",
         core="relu",
         reinforce_core=0.0,
+        core_init="identity",
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -98,23 +113,13 @@ class RecurrentAttention(nn.Layer):
         self.first_reach = first_reach
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
+        self.keeping = core == "relu" and core_init == "identity"
 
-    @paddle.no_grad()
     def initialize(self, seed: int) -> None:
-        """Draw all weights from the seed: Glorot's uniform distribution for matrices, zero for biases.
-
-        But a rectified core begins with keeping its state: there h2h is the identity (Le et al. 2015).
-        """
-        for number, weight in enumerate(self.parameters()):
-            if len(weight.shape) == 1:
-                weight.set_value(np.zeros(weight.shape, "float32"))
-                continue
-            if isinstance(self.rnn, CoreNetwork) and weight is self.rnn.h2h.weight:
-                weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
-                continue
-            limit = np.sqrt(6 / (sum(weight.shape[:2]) * np.prod(weight.shape[2:])))  # a filter: times its area
-            values = generator("initialize", seed, number).uniform(-limit, limit, weight.shape)
-            weight.set_value(values.astype("float32"))
+        """Draw all weights from the seed; but h2h of a core that begins with keeping its state is the identity."""
+        draw_weights(self, seed)
+        if self.keeping:
+            self.rnn.h2h.weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
 
     def set_std(self, std: float) -> None:
         """Give the policy another standard deviation, as it gets in the course of a training."""

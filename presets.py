@@ -22,6 +22,7 @@ OURS = {
     "std": 0.4,
     "std_end": 0.05,
     "epochs": 250,
+    "core_init": "glorot",
     "reinforce_core": 0.0,
     "reward": "right",
 }
@@ -36,7 +37,8 @@ RANDOM = {"policy": "random"}
 # What all earlier systems have in common: plain weights, no augmentation, one rollout, a reward of 1 or 0. Whether
 # REINFORCE trains more than the location network, the paper leaves open.
 OLD = {"std": 0.11, "std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
-OLD.update({"augment_shear": 0.0, "M": 1, "valid_M": 1, "reward": "right", "reinforce_core": 0.0})
+OLD.update({"augment_shear": 0.0, "M": 1, "valid_M": 1, "core_init": "glorot"})
+OLD.update({"reward": "right", "reinforce_core": 0.0})
 PAPER = {**OLD, "optimizer": "momentum", "nesterov": False, "momentum": 0.9, "batch_size": 20}
 PAPER.update({"init_lr": 0.01, "lr_schedule": "linear", "epochs": 200, "train_patience": 200})
 KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "min_lr": 1e-5}

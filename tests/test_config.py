@@ -181,9 +181,9 @@ def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
 def test_what_reinforce_trains_and_for_what_reward_in_the_presets():
     for name in PRESETS:
         config = get_config([f"--preset={name}"])
-        whole = name.startswith("cluttered")
-        assert config.reinforce_core == (0.5 if whole else 0), name
-        assert config.reward == ("probability" if whole else "right"), name
+        share = 0.5 if name.startswith("cluttered") else 0.1 if name in ("mnist", "mnist7", "fashion") else 0
+        assert config.reinforce_core == share, name
+        assert config.reward == ("probability" if share else "right"), name
 
 
 def test_choices_that_have_to_be_there():

@@ -254,9 +254,11 @@ def test_weights_are_a_function_of_the_seed():
     assert len({weight.tobytes() for weight in first.values() if weight.any()}) == 10, (
         "each layer has weights of its own"
     )
-    lstm = RecurrentAttention(4, 1, 2, 1, 10, 6, 0.3, 12, 5, core="lstm")
-    lstm.initialize(1)
-    assert abs(lstm.rnn.h2h.weight.numpy().mean()) < 0.02, "an LSTM has a memory anyway"
+    for drawn in ({"core": "lstm"}, {"core_init": "glorot"}):
+        other = RecurrentAttention(4, 1, 2, 1, 10, 6, 0.3, 12, 5, **drawn)
+        other.initialize(1)
+        weight = other.rnn.h2h.weight.numpy()
+        assert len(np.unique(weight)) == weight.size, "drawn like all others"
 
 
 def test_noise_is_a_function_of_its_key_and_does_not_depend_on_the_count():

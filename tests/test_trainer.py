@@ -420,7 +420,7 @@ def test_weight_of_reinforce_reaches_the_locator():
 
 def test_share_of_reinforce_reaches_the_core():
     """The classifier's part of the gradient is the same, so what is added by half the share is half of the whole."""
-    _, _, none = one_step()
+    _, _, none = one_step("--reinforce_core=0")
     _, _, half = one_step("--reinforce_core=0.5")
     _, _, full = one_step("--reinforce_core=1")
     for name in ("sensor.fc1.weight", "rnn.i2h.weight"):
@@ -430,7 +430,7 @@ def test_share_of_reinforce_reaches_the_core():
 
 
 def test_reward_may_be_the_probability_of_the_right_class():
-    _, _, right = one_step()
+    _, _, right = one_step("--reward=right")
     _, _, probability = one_step("--reward=probability")
     assert not np.allclose(right["baseliner.fc.weight"], probability["baseliner.fc.weight"])
     assert np.allclose(right["classifier.fc.weight"], probability["classifier.fc.weight"], atol=1e-7)
