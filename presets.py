@@ -33,6 +33,11 @@ OURS_60 = {**OURS_IN_CLUTTER, "epochs": 150}
 TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
 CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
 CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
+# A garment fills its image: seen whole at first, from the middle, it has to be told from its like by how it looks.
+FASHION = {"dataset": "fashion_mnist", "patch_size": 12, "num_patches": 2, "glimpse_scale": 2, "num_glimpses": 8}
+FASHION.update({"glimpse_hidden": 512, "loc_hidden": 64, "std": 0.3, "std_end": 0.05, "first_reach": 0.0})
+FASHION.update({"pixel_mean": 0.286, "pixel_std": 0.353, "epochs": 100})
+FASHION.update({"augment_flip": True, "augment_shift": 1, "augment_rotate": 5.0, "augment_shear": 0.0})
 RANDOM = {"policy": "random"}
 # What all earlier systems have in common: plain weights, no augmentation, one rollout, a reward of 1 or 0. Whether
 # REINFORCE trains more than the location network, the paper leaves open.
@@ -54,7 +59,7 @@ PRESETS = {
     "cluttered100": Preset(
         "cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", {**CLUTTERED100, **OURS_IN_CLUTTER}
     ),
-    "fashion": Preset("Fashion-MNIST, 12 glimpses of 8x8", {"dataset": "fashion_mnist", "num_glimpses": 12}),
+    "fashion": Preset("Fashion-MNIST, 8 glimpses of 12x12 at 2 scales", FASHION),
     "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS_60, **RANDOM}),
     "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS_IN_CLUTTER, **RANDOM}),
     "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),

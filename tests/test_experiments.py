@@ -78,7 +78,7 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
         "translated_mnist_60",
         "cluttered_mnist_60x4_pixelstd0.3",
         "cluttered_mnist_100x8_pixelstd0.3",
-        "fashion_mnist",
+        "fashion_mnist_pixelmean0.286_pixelstd0.353",
     )
     assert rows["baselines.sh"] == {f"{model}_{task}" for model in ("fc64", "fc256", "conv") for task in tasks}
 
