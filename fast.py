@@ -142,14 +142,14 @@ class Gaze(PyLayer):
     @staticmethod
     def forward(ctx, tape: Tape, epsilons, std: float, reinforce_core: float, states, *weights):
         ctx.tape, ctx.std, ctx.reinforce_core = tape, std, reinforce_core
-        ctx.save_for_backward(epsilons, *weights)
+        ctx.save_for_backward(epsilons, states, *weights)
         return -0.5 * (epsilons * epsilons).sum(-1) - (2 * math.log(std) + math.log(2 * math.pi))
 
     @staticmethod
     def backward(ctx, d_log_pi):
         """d log_pi / d mu = epsilon / std; gradients: states ((T-1)*B, D), then in the order of `gaze_weights`."""
-        epsilons, w_fc, _, w_fc_lt, _ = ctx.saved_tensor()
-        h, u, mu = (paddle.concat(values) for values in (ctx.tape.h[:-1], ctx.tape.u, ctx.tape.mu))  # ((T-1)*B, ...)
+        epsilons, h, w_fc, _, w_fc_lt, _ = ctx.saved_tensor()
+        u, mu = paddle.concat(ctx.tape.u), paddle.concat(ctx.tape.mu)  # ((T-1)*B, ...)
         dmu = (d_log_pi.unsqueeze(2) * epsilons).transpose([1, 0, 2]).reshape([-1, 2]) / ctx.std
         dm = dmu * (1 - mu * mu)  # mu = tanh(m)
         du = paddle.matmul(dm, w_fc_lt, transpose_y=True) * active(u)
@@ -186,7 +186,7 @@ def rollout(model, scene, noise):
         if locator.policy == "learned":
             seen = states[:-B] if locator.reinforce_core else states[:-B].detach()
             log_pi = Gaze.apply(tape, noise.choices, locator.std, locator.reinforce_core, seen, *gaze_weights(model))
-        baselines = model.baseliner(paddle.concat(tape.h[:-1])).reshape([choices, B]).t()  # (B, T-1)
+        baselines = model.baseliner(states[:-B]).reshape([choices, B]).t()  # (B, T-1)
     return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(states[-B:])
 
 

@@ -113,12 +113,12 @@ class RecurrentAttention(nn.Layer):
         self.first_reach = first_reach
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
-        self.keeping = core == "relu" and core_init == "identity"
+        self.core_init = core_init
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights from the seed; but h2h of a core that begins with keeping its state is the identity."""
+        """Draw all weights from the seed; but h2h of a rectified core that begins with keeping its state."""
         draw_weights(self, seed)
-        if self.keeping:
+        if self.core_init == "identity" and isinstance(self.rnn, CoreNetwork):
             self.rnn.h2h.weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
 
     def set_std(self, std: float) -> None:

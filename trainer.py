@@ -55,12 +55,12 @@ def hybrid_loss(
     """
     log_probs = rollout.log_probs.detach()
     right = (log_probs.argmax(axis=1) == labels).astype(log_probs.dtype)  # (B,)
-    action = F.nll_loss(rollout.log_probs, labels)
+    nll = F.nll_loss(rollout.log_probs, labels, reduction="none")  # (B,)
+    action = nll.mean()
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}
-    probability = paddle.exp(-F.nll_loss(log_probs, labels, reduction="none"))  # (B,)
-    earned = {"right": right, "probability": probability}[reward]
+    earned = right if reward == "right" else paddle.exp(-nll.detach())  # (B,)
     returns = earned.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
     if paths > 1:
