@@ -398,7 +398,7 @@ ARCHITECTURE = (
     "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
 # What files that are older than these flags do not say of themselves.
-BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right", "core_init": "glorot"}
+BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right", "core_init": "glorot", "augment_flip": False}
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
@@ -414,6 +414,17 @@ def settings(config: argparse.Namespace) -> dict:
 def completed(saved: dict) -> dict:
     """The settings in a file, with those that it does not say because it is older than their flags."""
     return {**BEFORE, **saved}
+
+
+def deciding(saved: dict) -> dict:
+    """Those of the settings that decide what a training computes: two trainings that share them are the same."""
+    known = completed(saved)
+    idle = FREE - {"epochs", "train_patience"} | {"preset"}  # the schedules depend on the length
+    if known.get("model") != "ram":
+        idle |= set(LOOKING)
+    elif known.get("core") == "lstm":
+        idle |= {"core_init"}
+    return {name: value for name, value in known.items() if name not in idle}
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:

@@ -19,7 +19,7 @@ import sys
 import checkpoint
 import parallel
 import runs
-from config import FREE, KEPT, adopt, completed, data_set, experiment_name, get_config, run_name, settings
+from config import FREE, KEPT, adopt, completed, data_set, deciding, experiment_name, get_config, run_name, settings
 from utils import Interrupted, JsonLines, UserError, choose_device, ignore_stop_signals, make_folder, prepare_cpu
 from weights import RunFiles, check_fits, find_weights, read_weights
 
@@ -167,7 +167,8 @@ def read_state(config, files: RunFiles) -> dict:
     if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
     saved = completed(state["settings"])
-    adopt(config, saved, path, [name for name in saved if name not in FREE])
+    same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs
+    adopt(config, saved, path, [name for name in saved if name not in FREE | same])
     adopt(config, saved, path, KEPT, strict=False)
     return state
 

@@ -14,11 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoint
 import runs
-from config import FREE, completed, get_config, settings
+from config import deciding, get_config, settings
 from utils import UserError
 from weights import RunFiles
-
-NEGLIGIBLE = FREE - {"epochs", "train_patience"}  # the schedules depend on the length
 
 
 def can_go_on(config) -> bool:
@@ -26,8 +24,7 @@ def can_go_on(config) -> bool:
     for one in runs.each(config):
         files = RunFiles(one)
         if files.started():
-            wanted, found = settings(one), completed(checkpoint.read_latest(files.latest)["settings"])
-            return all(found.get(name, wanted[name]) == wanted[name] for name in set(wanted) - NEGLIGIBLE)
+            return deciding(settings(one)) == deciding(checkpoint.read_latest(files.latest)["settings"])
     return False
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import OPTIONAL, adopt, build_parser, data_set, get_config, run_name, settings, str2bool
+from config import BEFORE, OPTIONAL, adopt, build_parser, data_set, deciding, get_config, run_name, settings, str2bool
 from presets import PRESETS
 from utils import UserError
 
@@ -184,6 +184,25 @@ def test_what_reinforce_trains_and_for_what_reward_in_the_presets():
         share = 0.5 if name.startswith("cluttered") else 0.1 if name in ("mnist", "mnist7", "fashion") else 0
         assert config.reinforce_core == share, name
         assert config.reward == ("probability" if share else "right"), name
+
+
+def test_what_decides_a_training():
+    """Two trainings are the same where all flags agree that play a part in them."""
+    same = [
+        (["--preset=mnist"], []),
+        (["--model=fc64"], ["--model=fc64", "--preset=mnist7"]),
+        (["--core=lstm"], ["--core=lstm", "--core_init=glorot"]),
+        (["--ckpt_dir=a", "--num_workers=2", "--M=1", "--num_runs=3"], []),
+    ]
+    for one, other in same:
+        assert deciding(settings(get_config(one))) == deciding(settings(get_config(other)))
+    others = (
+        "--epochs=9 --core_init=glorot --reward=right --augment_flip --random_seed=2 --model=conv --preset=paper-mnist"
+    )
+    for flag in others.split():
+        assert deciding(settings(get_config([flag]))) != deciding(settings(get_config([])))
+    older = {name: value for name, value in settings(get_config([])).items() if name not in BEFORE}
+    assert deciding(older) == deciding(settings(get_config([f"--{name}={value}" for name, value in BEFORE.items()])))
 
 
 def test_choices_that_have_to_be_there():

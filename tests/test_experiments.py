@@ -95,10 +95,10 @@ def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, t
         assert not can_go_on(get_config([*flags, other]))
     files = RunFiles(get_config(flags))
     state = checkpoint.read(files.latest)
-    del state["settings"]["first_reach"]  # as in a checkpoint that is older than the flag
+    del state["settings"]["augment_flip"]  # as in a checkpoint that is older than the flag
     checkpoint.write(files.latest, state)
     assert can_go_on(get_config(flags))
-    monkeypatch.setitem(BEFORE, "first_reach", 0.5)
+    monkeypatch.setitem(BEFORE, "augment_flip", True)
     assert not can_go_on(get_config(flags)), "then it was trained otherwise"
 
 

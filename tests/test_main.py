@@ -429,6 +429,12 @@ def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place, monkeypa
     assert {name: checkpoint.read(str(place.latest))["settings"][name] for name in BEFORE} == BEFORE
 
 
+def test_resume_forgives_the_name_of_a_preset_and_no_more(place):
+    place.run(*SHORT, "--preset=mnist7")  # three glimpses, though
+    place.run(*SHORT, "--preset=mnist", "--resume")
+    assert "--preset=paper-mnist (there: mnist7)" in refusal(place, *SHORT, "--resume", "--preset=paper-mnist")
+
+
 @pytest.mark.parametrize("ending", [".pdparams", ".safetensors"])
 def test_weights_from_before_a_flag_are_used_as_they_were_trained(place, ending):
     place.run(*SHORT)
