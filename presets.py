@@ -12,7 +12,12 @@ class Preset(NamedTuple):
     flags: dict
 
 
+# What REINFORCE trained in all earlier systems, and what it was paid.
+LOCATOR_ALONE = {"reinforce_core": 0.0, "reward": "right"}
 CANVAS = {"patch_size": 12, "glimpse_scale": 2, "num_glimpses": 8, "augment_shift": 0}
+TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
+CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
+CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
 # On canvases the image has to be found first, among other things: more memory, a wider eye, and a wider search.
 OURS = {
     "core": "lstm",
@@ -22,32 +27,67 @@ OURS = {
     "std": 0.4,
     "std_end": 0.05,
     "epochs": 250,
-    "core_init": "glorot",
-    "reinforce_core": 0.0,
-    "reward": "right",
+    **LOCATOR_ALONE,
 }
 # In clutter, coarse patches have to tell where the digit is: a stronger signal, first seen from near the middle, and
 # networks that learn to see not just what the digit is, but where to look.
 OURS_IN_CLUTTER = {**OURS, "pixel_std": 0.3, "first_reach": 0.3, "reinforce_core": 0.5, "reward": "probability"}
 OURS_60 = {**OURS_IN_CLUTTER, "epochs": 150}
-TRANSLATED = {**CANVAS, "dataset": "translated_mnist", "canvas_size": 60, "num_patches": 3}
-CLUTTERED60 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 60, "num_clutter": 4, "num_patches": 3}
-CLUTTERED100 = {**CANVAS, "dataset": "cluttered_mnist", "canvas_size": 100, "num_clutter": 8, "num_patches": 4}
-# A garment fills its image: seen whole at first, from the middle, it has to be told from its like by how it looks.
-FASHION = {"dataset": "fashion_mnist", "patch_size": 12, "num_patches": 2, "glimpse_scale": 2, "num_glimpses": 8}
-FASHION.update({"glimpse_hidden": 512, "loc_hidden": 64, "std": 0.3, "std_end": 0.05, "first_reach": 0.0})
-FASHION.update({"pixel_mean": 0.286, "pixel_std": 0.353, "epochs": 100})
-FASHION.update({"augment_flip": True, "augment_shift": 1, "augment_rotate": 5.0, "augment_shear": 0.0})
+# A garment fills its image and has to be told from its like: a wide eye, and noise enough that no image is seen twice.
+FASHION = {
+    "dataset": "fashion_mnist",
+    "patch_size": 12,
+    "num_patches": 2,
+    "glimpse_scale": 2,
+    "num_glimpses": 8,
+    "glimpse_hidden": 512,
+    "loc_hidden": 64,
+    "std": 0.3,
+    "std_end": 0.1,
+    "first_reach": 0.5,
+    "pixel_mean": 0.286,
+    "pixel_std": 0.353,
+    "augment_flip": True,
+    "augment_shift": 1,
+    "augment_rotate": 0.0,
+    "augment_scale": 0.0,
+    "augment_shear": 0.0,
+    "epochs": 150,
+}
 RANDOM = {"policy": "random"}
-# What all earlier systems have in common: plain weights, no augmentation, one rollout, a reward of 1 or 0. Whether
-# REINFORCE trains more than the location network, the paper leaves open.
-OLD = {"std": 0.11, "std_end": None, "ema": 0.0, "augment_shift": 0, "augment_rotate": 0.0, "augment_scale": 0.0}
-OLD.update({"augment_shear": 0.0, "M": 1, "valid_M": 1, "core_init": "glorot"})
-OLD.update({"reward": "right", "reinforce_core": 0.0})
-PAPER = {**OLD, "optimizer": "momentum", "nesterov": False, "momentum": 0.9, "batch_size": 20}
-PAPER.update({"init_lr": 0.01, "lr_schedule": "linear", "epochs": 200, "train_patience": 200})
-KERAS = {**PAPER, "num_glimpses": 7, "glimpse_scale": 2, "min_lr": 1e-5}
-KERAS.update({"lr_decay_epochs": 800, "epochs": 2000})
+# What all earlier systems have in common: plain weights, no augmentation, one rollout.
+OLD = {
+    "std": 0.11,
+    "std_end": None,
+    "core_init": "glorot",
+    "ema": 0.0,
+    "augment_shift": 0,
+    "augment_rotate": 0.0,
+    "augment_scale": 0.0,
+    "augment_shear": 0.0,
+    "M": 1,
+    "valid_M": 1,
+    **LOCATOR_ALONE,
+}
+PAPER = {
+    **OLD,
+    "optimizer": "momentum",
+    "nesterov": False,
+    "momentum": 0.9,
+    "batch_size": 20,
+    "init_lr": 0.01,
+    "lr_schedule": "linear",
+    "epochs": 200,
+    "train_patience": 200,
+}
+KERAS = {
+    **PAPER,
+    "num_glimpses": 7,
+    "glimpse_scale": 2,
+    "min_lr": 1e-5,
+    "lr_decay_epochs": 800,
+    "epochs": 2000,
+}
 
 PRESETS = {
     "mnist": Preset("MNIST, 6 glimpses of 8x8, the default recipe", {}),

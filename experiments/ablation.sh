@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the parts of the recipes are worth, on MNIST and in clutter: each is left out alone.
+# What the parts of the recipes are worth, on MNIST and in clutter: each is left out alone, then several at once.
 # Usage: bash experiments/ablation.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
 # How long the rows take stands in the README's table of results, where they were run.
@@ -22,7 +22,7 @@ variant mnist-std-0.05 --preset=mnist --std=0.05 "$@"
 variant mnist-core-drawn --preset=mnist --core_init=glorot "$@"
 variant mnist-locator-alone --preset=mnist --reinforce_core=0 "$@"
 variant mnist-reward-right --preset=mnist --reward=right "$@"
-variant mnist-none-of-these --preset=mnist --core_init=glorot --reinforce_core=0 --reward=right "$@"
+variant mnist-none-of-these-three --preset=mnist --core_init=glorot --reinforce_core=0 --reward=right "$@"
 variant mnist-random --preset=mnist --policy=random "$@"
 variant cluttered60 --preset=cluttered60 "$@"
 variant cluttered60-locator-alone --preset=cluttered60 --reinforce_core=0 "$@"
