@@ -253,7 +253,7 @@ class ActionNetwork(nn.Layer):
 
 
 class LocationNetwork(nn.Layer):
-    """The location network f_l: where to look next, a Gaussian policy of fixed standard deviation (paper, section 4).
+    """The location network f_l: where to look next, a Gaussian policy of given standard deviation (paper, section 4).
 
     Args:
         input_size: D.
