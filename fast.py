@@ -181,13 +181,15 @@ def rollout(model, scene, noise):
         tape = walk(model, scene, noise)
     states = Sight.apply(tape, unit(model.rnn), *sight_weights(model))  # (T*B, D)
     log_pi = baselines = paddle.zeros([B, choices], states.dtype)
+    last = states
     if choices:
         locator = model.locator
+        before, last = states.split([choices * B, B])  # one split: gradients of slices would each be padded, and added
         if locator.policy == "learned":
-            seen = states[:-B] if locator.reinforce_core else states[:-B].detach()
+            seen = before if locator.reinforce_core else before.detach()
             log_pi = Gaze.apply(tape, noise.choices, locator.std, locator.reinforce_core, seen, *gaze_weights(model))
-        baselines = model.baseliner(states[:-B]).reshape([choices, B]).t()  # (B, T-1)
-    return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(states[-B:])
+        baselines = model.baseliner(before).reshape([choices, B]).t()  # (B, T-1)
+    return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(last)
 
 
 def walk(model, scene, noise) -> Tape:
