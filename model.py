@@ -116,7 +116,7 @@ class RecurrentAttention(nn.Layer):
         self.core_init = core_init
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights from the seed; but h2h of a rectified core that begins with keeping its state."""
+        """Draw all weights from the seed; with core_init="identity", a rectified core's h2h is the identity (D, D)."""
         draw_weights(self, seed)
         if self.core_init == "identity" and isinstance(self.rnn, CoreNetwork):
             self.rnn.h2h.weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))

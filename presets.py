@@ -55,7 +55,7 @@ FASHION = {
     "epochs": 150,
 }
 RANDOM = {"policy": "random"}
-# What all earlier systems have in common: plain weights, no augmentation, one rollout.
+# What all earlier systems have in common: plain weights, no augmentation, one rollout, a locator trained alone.
 OLD = {
     "std": 0.11,
     "std_end": None,

@@ -93,7 +93,8 @@ def find(config: argparse.Namespace) -> str | None:
 def trained_as(settings: dict, path: str) -> argparse.Namespace:
     """The flags that the model in a file was trained with; those that decide nothing are at their defaults."""
     config = get_config([])
-    adopt(config, settings, path, [name for name in settings if name not in FREE])
+    known = completed(settings)
+    adopt(config, known, path, [name for name in known if name not in FREE])
     return config
 
 
