@@ -212,6 +212,12 @@ def build_parser() -> Parser:
     )
     group.add_argument("--lr_patience", type=count, default=20, help="plateau: epochs without progress until a cut")
     group.add_argument("--lr_factor", type=fraction, default=0.1, help="plateau: factor of a cut")
+    group.add_argument(
+        "--label_smoothing",
+        type=number(float, 0, 1, open_high=True),
+        default=0.0,
+        help="share of the target that is spread over all classes",
+    )
     group.add_argument("--train_patience", type=size, default=100, help="epochs without a better model until the end")
     group.add_argument("--clip_norm", type=number(float, 0), default=0.0, help="clip the gradient's norm (0: do not)")
     group.add_argument("--clip_value", type=number(float, 0), default=0.0, help="clip its elements (0: do not)")
@@ -398,7 +404,14 @@ ARCHITECTURE = (
     "pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
 # What files that are older than these flags do not say of themselves.
-BEFORE = {"first_reach": 1.0, "reinforce_core": 0.0, "reward": "right", "core_init": "glorot", "augment_flip": False}
+BEFORE = {
+    "first_reach": 1.0,
+    "reinforce_core": 0.0,
+    "reward": "right",
+    "core_init": "glorot",
+    "augment_flip": False,
+    "label_smoothing": 0.0,
+}
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.

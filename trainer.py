@@ -33,7 +33,12 @@ class NotFinite(UserError):
 
 
 def hybrid_loss(
-    rollout: Rollout, labels: paddle.Tensor, reinforce_weight: float, paths: int = 1, reward: str = "right"
+    rollout: Rollout,
+    labels: paddle.Tensor,
+    reinforce_weight: float,
+    paths: int = 1,
+    reward: str = "right",
+    smoothing: float = 0.0,
 ) -> tuple[paddle.Tensor, dict]:
     """The paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
 
@@ -48,6 +53,8 @@ def hybrid_loss(
         reward: what all choices on the way share. "right": 1 if the most probable class after the last glimpse is the
             right one, else 0. "probability": that of the right class, which is the expectation of 1 or 0 if the class
             is drawn from the action network's distribution, without the noise of drawing it.
+        smoothing: share of the classification's target, from 0 to 1, that is spread over all classes (Szegedy et al.
+            2016, section 7); rewards know nothing of it.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of
@@ -57,6 +64,8 @@ def hybrid_loss(
     right = (log_probs.argmax(axis=1) == labels).astype(log_probs.dtype)  # (B,)
     nll = F.nll_loss(rollout.log_probs, labels, reduction="none")  # (B,)
     action = nll.mean()
+    if smoothing:
+        action = (1 - smoothing) * action - smoothing * rollout.log_probs.mean()
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}
@@ -224,7 +233,7 @@ class Trainer:
         self.model.set_std(location_std(c, self.progress))
         rollout = self.model.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
         paths = copies if c.baseline == "leave_one_out" else 1
-        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths, c.reward)
+        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths, c.reward, c.label_smoothing)
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""

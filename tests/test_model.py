@@ -293,16 +293,18 @@ def rollout_by_hand(seed=0, B=6, T=4, classes=3):
 
 
 @pytest.mark.parametrize("kind", ["right", "probability"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [0.0, 1.0, 0.3])
-def test_loss_is_its_formula(weight, kind):
+def test_loss_is_its_formula(weight, smoothing, kind):
     rollout, labels = rollout_by_hand(), np.array([0, 1, 2, 0, 1, 2])
     _, log_pi, baselines, log_probs = values(rollout)
-    loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), weight, reward=kind)
+    loss, parts = hybrid_loss(rollout, paddle.to_tensor(labels), weight, reward=kind, smoothing=smoothing)
     right, probability = (log_probs.argmax(1) == labels).astype(float), np.exp(log_probs)[np.arange(6), labels]
     assert 0 < right.mean() < 1
     reward = {"right": right, "probability": probability}[kind]
+    target = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
     expected = {
-        "action": -log_probs[np.arange(6), labels].mean(),
+        "action": -(target * log_probs).sum(1).mean(),
         "baseline": ((baselines - reward[:, None]) ** 2).mean(),
         "reinforce": -(log_pi * (reward[:, None] - baselines)).sum(1).mean(),
         "right": right.mean(),
