@@ -18,6 +18,7 @@ from utils import UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder")
 CANVASES = ("translated_mnist", "cluttered_mnist")
+OF_CANVASES = {"source": CANVASES, "canvas_size": CANVASES, "num_clutter": ("cluttered_mnist",)}
 MODELS = ("ram", "fc64", "fc256", "conv")
 # Flags about looking, which a baseline does not do: given, they are errors; in a preset, they are meant for RAM alone.
 # How many rollouts are averaged is not among them, since a baseline's are all the same.
@@ -293,6 +294,12 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
+    for name, sets in OF_CANVASES.items():
+        if name in config.explicit and config.dataset not in sets and not config.weights:  # they may say the data set
+            raise UserError(
+                f"--{name}={getattr(config, name)} is for canvases, --dataset={' or '.join(sets)}, and this is "
+                f"--dataset={config.dataset}"
+            )
     check(config)
     return config
 
@@ -438,6 +445,20 @@ def deciding(saved: dict) -> dict:
     elif known.get("core") == "lstm":
         idle |= {"core_init"}
     return {name: value for name, value in known.items() if name not in idle}
+
+
+def differences(saved: dict, wanted: dict) -> str:
+    """In which settings that decide something, but the seed, one training is not the other; "" if in none.
+
+    Args:
+        saved: the settings that it had.
+        wanted: those that it should have had, which are named beside them.
+    """
+    had, should = deciding(saved), deciding(wanted)
+    names = sorted(name for name in had.keys() | should.keys() if had.get(name) != should.get(name))
+    names = [name for name in names if name != "random_seed"]
+    shown = [f"--{name}={had.get(name)} (not {should.get(name)})" for name in names[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:

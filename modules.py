@@ -25,7 +25,6 @@ class Layout(NamedTuple):
     """Where a retina reads in B images of one shape; see `Retina.prepare`."""
 
     half: paddle.Tensor  # (B, 2) W/2 and H/2
-    unit: paddle.Tensor | None  # (B, 2) what a location is multiplied with first, if it is not counted in images
     spread: paddle.Tensor  # (2, 2*g) repeats x and y g times
     steps: list[paddle.Tensor]  # per patch (B, 2*g) from the centre to the first column, then row, of its cells
     ends: paddle.Tensor  # (B, 2*g) W and H: the first column, then row, behind the image
@@ -123,9 +122,6 @@ class Retina:
         starts = np.repeat(positions, g * g).reshape(B, C * g * g)
         return Layout(
             half=for_each_image([W / 2, H / 2], "float32"),
-            unit=None
-            if self.unit_pixels is None
-            else for_each_image([2 * self.unit_pixels / n for n in (W, H)], "float32"),
             spread=paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype)),
             steps=[for_each_image(step) for step in steps],
             ends=for_each_image([W] * g + [H] * g),
@@ -136,9 +132,9 @@ class Retina:
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
         """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
         layout, B = scene.layout, scene.shape[0]
-        if layout.unit is not None:
-            l = l * layout.unit.astype(l.dtype)
-        centre = paddle.floor((l + 1) * layout.half.astype(l.dtype)).astype("int64")  # (B, 2) in pixels
+        half = layout.half.astype(l.dtype)
+        centre = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B, 2) in pixels
+        centre = paddle.floor(centre).astype("int64")
         # What is far outside stays outside. NaN became some integer, like any other: the loss will tell of it.
         centre = paddle.clip(centre, -FAR, FAR).astype(layout.spread.dtype)
         centres = paddle.matmul(centre, layout.spread)  # (B, 2*g)

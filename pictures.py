@@ -47,9 +47,9 @@ class Geometry(NamedTuple):
         """
         H, W = shape
         l, size = np.asarray(locations, np.float32), np.array([W, H], np.float32)
-        if self.unit_pixels is not None:
-            l = l * np.float32(2 * self.unit_pixels / np.array([W, H]))
-        centres = np.floor((l + np.float32(1)) * (np.float32(0.5) * size)).astype(np.int64)  # (..., 2)
+        half = np.float32(0.5) * size
+        centres = (l + np.float32(1)) * half if self.unit_pixels is None else l * np.float32(self.unit_pixels) + half
+        centres = np.floor(centres).astype(np.int64)  # (..., 2)
         return centres[..., None, :] - self.widths()[:, None] // 2
 
     def widths(self) -> np.ndarray:

@@ -241,8 +241,8 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
 def draw_path(picture: Image.Image, locations: np.ndarray, size: np.ndarray, scale: int, retina) -> None:
     """Draw the glimpses at locations (T, 2) of an image of `size` (W, H) that is shown `scale` times as large."""
     draw = ImageDraw.Draw(picture)
-    unit = 1 if retina.unit_pixels is None else 2 * retina.unit_pixels / size
-    corners = (np.floor((locations * unit + 1) * size / 2) - retina.g // 2) * scale  # (T, 2): top left of the patches
+    unit = size / 2 if retina.unit_pixels is None else retina.unit_pixels
+    corners = (np.floor(locations * unit + size / 2) - retina.g // 2) * scale  # (T, 2): top left of the patches
     centres = corners + retina.g * scale / 2
     draw.line([tuple(centre) for centre in centres], fill="#e69f00", width=2)
     for number, (corner, centre) in enumerate(zip(corners, centres), 1):

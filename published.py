@@ -23,7 +23,7 @@ import numpy as np
 
 import checkpoint
 from checkpoint import DamagedFile
-from config import FREE, Parser, adopt, completed, get_config, run_name
+from config import FREE, Parser, adopt, completed, differences, get_config, run_name, settings
 from presets import PRESETS
 from utils import UserError, choose_device, make_folder, num_threads, prepare_cpu, processor
 
@@ -77,17 +77,22 @@ def names() -> list[str]:
 def find(config: argparse.Namespace) -> str | None:
     """The published file that may stand in for a run which was never trained here, or None.
 
-    With --preset the one of that name; without, the first whose settings give the run the name that `config` gives it.
+    With --preset it is the one of that name, unless the other flags make another preset's training of it, as
+    --policy=random does; without, the first whose settings give the run the name that `config` gives it. Nothing stands
+    in for one of several runs, since each of them is a training of its own.
 
     Raises:
         UserError: a description that has to be looked at cannot be used.
     """
-    wanted = [name for name in names() if config.preset in (None, name)]
-    for path in map(path_of, wanted):
-        settings = read_facts(path)["settings"]
-        if config.preset or run_name(trained_as(settings, path)) == run_name(config):
+    if config.num_runs > 1:
+        return None
+    for path in map(path_of, sorted(names(), key=lambda name: name != config.preset)):
+        trained = read_facts(path)["settings"]
+        if config.preset and not differences(trained, settings(config)):
             return path
-    return None
+        if not config.preset and run_name(trained_as(trained, path)) == run_name(config):
+            return path
+    return path_of(config.preset) if config.preset in names() else None
 
 
 def trained_as(settings: dict, path: str) -> argparse.Namespace:
@@ -206,9 +211,9 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
         raise UserError(f"{target} is published already; --force replaces it")
     best, weights, history = read_training(path)
     config = trained_as(best["settings"], path)
-    expected = run_name(get_config([f"--preset={name}"]))
-    if run_name(config) != expected:
-        raise UserError(f"{path} holds the run {run_name(config)}; --preset={name} is {expected}")
+    others = differences(best["settings"], settings(get_config([f"--preset={name}"])))
+    if others:
+        raise UserError(f"{path} was not trained as --preset={name} trains: {others}")
     for precision in (np.float32, np.float16):
         rounded = {key: np.ascontiguousarray(value, precision) for key, value in weights.items()}
         data = save(rounded)

@@ -53,8 +53,8 @@ def hybrid_loss(
         reward: what all choices on the way share. "right": 1 if the most probable class after the last glimpse is the
             right one, else 0. "probability": that of the right class, which is the expectation of 1 or 0 if the class
             is drawn from the action network's distribution, without the noise of drawing it.
-        smoothing: share of the classification's target, from 0 to 1, that is spread over all classes (Szegedy et al.
-            2016, section 7); rewards know nothing of it.
+        smoothing: share of the classification's target, at least 0 and below 1, that is spread over all classes
+            (Szegedy et al. 2016, section 7); rewards know nothing of it.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of

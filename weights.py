@@ -10,7 +10,7 @@ import numpy as np
 
 import checkpoint
 import published
-from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, completed, run_name
+from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, completed, differences, get_config, run_name, settings
 from utils import UserError, listed, printable
 
 
@@ -93,9 +93,8 @@ def find_weights(config) -> Found:
     if not path and not any(map(os.path.lexists, (files.best, files.latest, files.previous))):
         path = published.find(config)
         stands_in = path is not None
-    if stands_in:
-        print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
-    elif not path:
+    own = not path
+    if own:
         path = files.best if config.best else files.latest
         if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
             path = files.previous
@@ -108,6 +107,12 @@ def find_weights(config) -> Found:
     weights, saved, epoch, about = read_weights(path, latest=path == files.latest)
     adopt(config, saved, path, ARCHITECTURE, strict=saved is not OLDER_VERSION)
     adopt(config, saved, path, DATA, strict=stands_in)  # who names a file may try it on other data
+    if stands_in:
+        print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
+    elif own and config.preset and about:
+        others = differences(saved, settings(get_config([f"--preset={config.preset}"])))
+        if others:
+            print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
     return Found(config, weights, epoch, path, about)
 
 

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import BEFORE, OPTIONAL, adopt, build_parser, data_set, deciding, get_config, run_name, settings, str2bool
+from config import (
+    BEFORE,
+    OF_CANVASES,
+    OPTIONAL,
+    adopt,
+    build_parser,
+    data_set,
+    deciding,
+    get_config,
+    run_name,
+    settings,
+    str2bool,
+)
 from presets import PRESETS
 from utils import UserError
 
@@ -20,6 +32,7 @@ TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "predict", 
 NUMBERS = [name for name, action in FLAGS.items() if name not in [*SWITCHES, *TEXTS] and not action.choices]
 # Flags that mean nothing alone, and what makes them meaningful.
 COMPANIONS = {"json": ["--predict=x"], "invert": ["--predict=x"], "image_size": ["--dataset=folder"]}
+COMPANIONS.update(dict.fromkeys(("source", "canvas_size", "num_clutter"), ["--dataset=cluttered_mnist"]))
 
 
 def error_of(*argv):
@@ -149,8 +162,8 @@ def test_numbers_outside_their_range_are_refused(name):
 @pytest.mark.parametrize("name", [name for name, action in FLAGS.items() if action.choices])
 def test_choices(name):
     for choice in [choice for choice in FLAGS[name].choices if choice != "help"]:
-        paths = ["--rollouts_per_image=2"] if name == "baseline" else []
-        assert getattr(get_config([f"--{name}={choice}", *paths]), name) == choice
+        others = ["--rollouts_per_image=2"] if name == "baseline" else COMPANIONS.get(name, [])
+        assert getattr(get_config([f"--{name}={choice}", *others]), name) == choice
     for word in ("", "none", FLAGS[name].choices[0].upper()):
         message = error_of(f"--{name}={word}")
         assert f"--{name}" in message and all(choice in message for choice in FLAGS[name].choices)
@@ -198,7 +211,8 @@ def test_what_decides_a_training():
     for one, other in same:
         assert deciding(settings(get_config(one))) == deciding(settings(get_config(other)))
     others = (
-        "--epochs=9 --core_init=glorot --reward=right --augment_flip --random_seed=2 --model=conv --preset=paper-mnist"
+        "--epochs=9 --core_init=glorot --reward=right --augment_flip --random_seed=2 --model=conv --preset=paper-mnist "
+        "--label_smoothing=0.1"
     )
     for flag in others.split():
         assert deciding(settings(get_config([flag]))) != deciding(settings(get_config([])))
@@ -229,6 +243,9 @@ def test_choices_that_have_to_be_there():
         (["--json"], ["json", "predict"]),
         (["--invert=False"], ["invert", "predict"]),
         (["--image_size=32"], ["image_size", "folder", "mnist"]),
+        (["--source=fashion_mnist"], ["source", "mnist", "canvas"]),
+        (["--canvas_size=100", "--dataset=folder"], ["canvas_size", "folder", "canvas"]),
+        (["--num_clutter=3", "--preset=translated"], ["num_clutter", "cluttered_mnist", "translated_mnist"]),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(argv, named):
@@ -329,9 +346,9 @@ def what_it_is(flags):
 
 
 def config_of(flags):
-    if flags["dataset"] != "folder":
-        flags = {name: value for name, value in flags.items() if name != "image_size"}
-    return get_config([f"--{name}={value}" for name, value in flags.items() if value is not None])
+    refused = ["image_size"] if flags["dataset"] != "folder" else []
+    refused += [name for name, data_sets in OF_CANVASES.items() if flags["dataset"] not in data_sets]
+    return get_config([f"--{name}={v}" for name, v in flags.items() if v is not None and name not in refused])
 
 
 @hypothesis.settings(max_examples=300, deadline=None)
@@ -353,8 +370,8 @@ def test_each_flag_that_makes_another_model_or_data_set_makes_another_name(name)
 def test_data_sets_by_name():
     names = {
         "mnist": [],
-        "fashion_mnist": ["--dataset=fashion_mnist", "--canvas_size=100", "--num_clutter=8"],
-        "translated_mnist_60": ["--dataset=translated_mnist", "--num_clutter=8"],
+        "fashion_mnist": ["--dataset=fashion_mnist"],
+        "translated_mnist_60": ["--dataset=translated_mnist"],
         "cluttered_mnist_100x8": ["--dataset=cluttered_mnist", "--canvas_size=100", "--num_clutter=8"],
         "folder_data": ["--dataset=folder"],
         "folder_my_pets": ["--dataset=folder", "--data_dir=/some/where/my_pets/"],
@@ -406,7 +423,7 @@ def test_flag_that_is_given_its_default_gives_the_default():
     for name in FLAGS:
         value = getattr(defaults, name)
         if value is not None:
-            again = getattr(get_config([f"--{name}", str(value)]), name)
+            again = getattr(get_config([f"--{name}", str(value), *COMPANIONS.get(name, [])]), name)
             assert again == value and type(again) is type(value)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import RecurrentAttention
+from model import RecurrentAttention, draw_weights
 from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Retina
 
 F32 = np.float32
@@ -105,11 +105,18 @@ def test_retina_by_hand():
 @pytest.mark.parametrize("g, k, s", [(5, 1, 1), (4, 2, 3)])
 def test_location_1_is_unit_pixels_from_the_middle(g, k, s):
     """The centre of a glimpse lies u * l pixels from the middle, however large the image is."""
-    x, pixels = normal(4, 1, 21, 30), np.array([[0, 0], [7, -3], [-10, 10], [3.5, -9.5]], F32)
+    x, pixels = normal(4, 1, 21, 30), np.array([[0, 0], [7.5, -3], [-9.5, 10], [3.5, -9]], F32)
     retina = Retina(g, k, s, unit_pixels=10)
     as_usual = tensor(pixels / np.array([15, 10.5], F32))  # 30 and 21 pixels from border to border
     for a, b in zip(retina.foveate(tensor(x), tensor(pixels / 10)), Retina(g, k, s).foveate(tensor(x), as_usual)):
         assert np.array_equal(a.numpy(), b.numpy())
+
+
+def test_clipped_locations_are_exactly_unit_pixels_from_the_middle():
+    """As in the preset keras-translated, where rounding of 2 * 26 / 60 would move one of the two by a pixel."""
+    columns = tensor(np.tile(np.arange(60, dtype=F32), (2, 1, 60, 1)))
+    seen = Retina(1, 1, 1, unit_pixels=26.0).foveate(columns, tensor(np.array([[-1, 0], [1, 0]], F32)))
+    assert seen.tolist() == [[4], [56]]
 
 
 def test_prepared_images_serve_many_looks():
@@ -182,7 +189,8 @@ def numpy_linear(layer, x):
 
 
 def with_random_biases(layer, seed=0):
-    """The layer, with biases that would show if they were left out."""
+    """The layer with weights drawn from the seed, and biases that would show if they were left out."""
+    draw_weights(layer, seed)
     for number, weight in enumerate(layer.parameters()):
         if len(weight.shape) == 1:
             weight.set_value(normal(*weight.shape, seed=100 * seed + number))

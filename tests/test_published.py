@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
 
 RUNS = {name: run_name(get_config([f"--preset={name}"])) for name in ("mnist", "cluttered60")}
 PRECISIONS = {"mnist": np.float32, "cluttered60": np.float16}  # the larger model would have more than 3 MB
+SHORT = {"limit": 160, "epochs": 2, "batch_size": 32, "init_lr": 0.01, "ema": 0.9}
 TEST_LINES = r"\[\*\] (\w+) test, M=(\d+), sampled locations, epoch (\d+), (\S+)\n" + (
     r"\[\*\] Test Acc: (\d+)/(\d+) \((\d+\.\d\d)% - Error: (\d+\.\d\d)%\)\n"
 )
@@ -55,15 +57,23 @@ def flags(root, tiny_mnist, *more):
     return [f"--data_dir={tiny_mnist.folder}", *folders, "--use_gpu=False", *more]
 
 
+@contextlib.contextmanager
+def short_presets():
+    """The presets mean short trainings: what is published has to be trained as its preset says."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in RUNS:
+            patch.setitem(PRESETS, name, PRESETS[name]._replace(flags={**PRESETS[name].flags, **SHORT}))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_mnist):
     """Two short trainings, and what was published of them: both folders."""
     root = tmp_path_factory.mktemp("trained")
-    with tiny_mnist.registered(), pytest.MonkeyPatch.context() as patch:
+    with tiny_mnist.registered(), short_presets(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(published, "FOLDER", str(root / "published"))
         for name, run in RUNS.items():
-            short = ["--limit=160", "--epochs=2", "--plot_freq=0", "--batch_size=32", "--init_lr=0.01", "--ema=0.9"]
-            main.main(get_config(flags(root, tiny_mnist, f"--preset={name}", *short)))
+            main.main(get_config(flags(root, tiny_mnist, f"--preset={name}", "--plot_freq=0")))
             best = str(root / "ckpt" / f"{run}_model_best.pdparams")
             published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}"]))
     return root
@@ -187,7 +197,8 @@ def test_published_errors_are_those_of_all_images(folder, name, tiny_mnist):
 
 def publish(trained, tiny_mnist, run, name, *more):
     best = str(trained / "ckpt" / f"{RUNS[run]}_model_best.pdparams")
-    published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}", *more]))
+    with short_presets():
+        published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}", *more]))
 
 
 def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
@@ -205,7 +216,13 @@ def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
 def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):
     before, data = content(folder), str(tiny_mnist.folder)  # ./data would not be the registered one
     message = refusal(publish, trained, tiny_mnist, "mnist", "translated")
-    assert RUNS["mnist"] in message and "ram_8_12x12_2_k3_translated_mnist_60" in message
+    assert RUNS["mnist"] in message and "--core=relu (not lstm)" in message
+    best = str(trained / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams")
+    message = refusal(published.publish, best, "mnist", data, "", True)
+    assert message.endswith(
+        "--batch_size=32 (not 128), --ema=0.9 (not 0.999), --epochs=2 (not 300), --init_lr=0.01 (not 0.001), "
+        "--limit=160 (not None)"
+    ), "the run's name is that of --preset=mnist, the recipe is not"
     latest = trained / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"
     assert "no best checkpoint" in refusal(published.publish, str(latest), "mnist7", data)
     assert "cannot read" in refusal(published.publish, str(tmp_path / "x_model_best.pdparams"), "mnist7", data)
@@ -268,6 +285,25 @@ def test_they_are_found_by_the_name_of_the_run(folder, run, capsys):
     assert "cluttered60.safetensors" in capsys.readouterr().out
 
 
+def test_another_preset_is_found_by_what_the_flags_make_of_this_one(folder, run, capsys, monkeypatch):
+    asked = ["--is_train=False", "--M=1", "--preset=mnist", "--policy=random"]
+    assert "--policy=random (there: learned)" in refusal(run, *asked)
+    assert "Nothing was trained" not in capsys.readouterr().out, "that is said when they are taken"
+    monkeypatch.setitem(PRESETS, "cluttered60", PRESETS["mnist"]._replace(flags={"policy": "random"}))
+    facts = json.loads((folder / "mnist.json").read_text())
+    facts["settings"] = settings(get_config(["--preset=cluttered60"]))
+    (folder / "cluttered60.json").write_text(json.dumps(facts))
+    shutil.copy(folder / "mnist.safetensors", folder / "cluttered60.safetensors")
+    run(*asked)
+    assert "cluttered60.safetensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [[], ["--preset=mnist"]], ids=str)
+def test_one_published_model_is_not_several_runs(folder, run, asked):
+    message = refusal(run, "--is_train=False", "--num_runs=3", *asked)
+    assert "nothing to test" in message and "_seed1_model_best.pdparams does not exist" in message
+
+
 def test_other_runs_of_that_name_do_not_count(folder, run):
     """A preset with the run name of another one must not be taken for it."""
     assert run_name(get_config(["--preset=paper-mnist"])) == RUNS["mnist"]
@@ -284,7 +320,10 @@ def test_own_checkpoint_comes_first_and_training_leaves_the_published_alone(fold
     best = tmp_path / "place" / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams"
     for asked in ([], ["--preset=mnist"]):
         run("--is_train=False", "--M=1", *asked)
-        assert re.fullmatch(TEST_LINES, capsys.readouterr().out)[4] == str(best)
+        *remarks, first, second = capsys.readouterr().out.splitlines(keepends=True)
+        assert re.fullmatch(TEST_LINES, first + second)[4] == str(best)
+        assert len(remarks) == len(asked)
+        assert all("--preset=mnist trains: --epochs=1 (not 300), --limit=64" in remark for remark in remarks)
     best.unlink()
     assert str(best) in refusal(run, "--is_train=False"), "a lost checkpoint is not replaced by another model"
     assert content(folder) == before
