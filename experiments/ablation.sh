@@ -6,10 +6,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-variant() { # $1: name of the folders that it has for itself, since most variants share a run name; then its flags
-  local folder=ablation/$1
-  shift
-  row "$@" --ckpt_dir="./ckpt/$folder" --logs_dir="./logs/$folder" --plots_dir="./plots/$folder"
+variant() { # $1: its name; then its flags
+  apart row "ablation/$@"
 }
 
 variant mnist --preset=mnist "$@"

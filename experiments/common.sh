@@ -17,6 +17,12 @@ train() { # to the end, from wherever it is
   main "$@" $resume # without quotes, so that nothing is no flag
 }
 
+apart() { # $1: train or row; $2: folders that a variant has for itself, since most share a run name; then its flags
+  local what=$1 folder=$2
+  shift 2
+  $what "$@" --ckpt_dir="./ckpt/$folder" --logs_dir="./logs/$folder" --plots_dir="./plots/$folder"
+}
+
 row() { # a row of a table: a training, and its test error with M=10 and M=1
   train "$@"
   main "$@" --is_train=False --M=10

@@ -436,6 +436,17 @@ def test_reward_may_be_the_probability_of_the_right_class():
     assert np.allclose(right["classifier.fc.weight"], probability["classifier.fc.weight"], atol=1e-7)
 
 
+def test_smoothing_reaches_the_classification_in_its_proportion():
+    """The gradient of log p's biases is p minus the target, which goes towards 1/10 as far as the flag says."""
+    _, _, none = one_step()
+    _, _, some = one_step("--label_smoothing=0.2")
+    _, _, more = one_step("--label_smoothing=0.4")
+    name = "classifier.fc.bias"
+    added = some[name] - none[name]
+    assert np.abs(added).max() > 1e-3 and np.allclose(more[name] - none[name], 2 * added, atol=1e-6)
+    assert np.allclose(some["baseliner.fc.weight"], none["baseliner.fc.weight"], atol=1e-7), "rewards are as before"
+
+
 def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
     training, seen = Training("--rollouts_per_image=3"), []
     real = training.trainer.model.rollout

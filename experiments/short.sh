@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The README's short ablations: twenty epochs of MNIST, ten in clutter; what counts is the validation at their end. The
+# test set is not looked at.
+# Usage: bash experiments/short.sh [flags of main.py for all its commands]
+# One seed each. On two cores MNIST's take two minutes each, the others three to seven.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+variant() { # $1: its name; then its flags
+  apart train "short/$@"
+}
+
+variant mnist --epochs=20 "$@"
+variant mnist-none-of-these-three --epochs=20 --core_init=glorot --reinforce_core=0 --reward=right "$@"
+variant mnist-core-drawn --epochs=20 --core_init=glorot "$@"
+variant mnist-locator-alone --epochs=20 --reinforce_core=0 "$@"
+variant mnist-reward-right --epochs=20 --reward=right "$@"
+variant mnist-no-mean-of-weights --epochs=20 --ema=0 "$@"
+variant mnist-no-augmentation --epochs=20 --augment_shift=0 --augment_rotate=0 --augment_scale=0 --augment_shear=0 "$@"
+variant mnist-constant-rate --epochs=20 --lr_schedule=constant "$@"
+variant mnist-std-0.05 --epochs=20 --std=0.05 "$@"
+variant mnist-std-0.15 --epochs=20 --std=0.15 "$@"
+variant mnist-random --epochs=20 --policy=random "$@"
+variant mnist-center --epochs=20 --policy=center "$@"
+
+none="--reinforce_core=0 --reward=right" # of the two changes to REINFORCE
+first=--first_reach=1
+for task in cluttered60 cluttered100; do
+  variant $task --preset=$task --epochs=10 "$@"
+  variant $task-neither --preset=$task $none --epochs=10 "$@"
+  variant $task-pixels-as-they-are --preset=$task $none --pixel_std=1 --epochs=10 "$@"
+done
+variant cluttered60-first-anywhere --preset=cluttered60 $none $first --pixel_std=1 --epochs=10 "$@"
+variant cluttered100-first-anywhere --preset=cluttered100 $none --pixel_std=1 $first --epochs=10 "$@"
+variant cluttered60-locator-alone --preset=cluttered60 --reinforce_core=0 --epochs=10 "$@"
+variant cluttered60-reward-right --preset=cluttered60 --reward=right --epochs=10 "$@"
+variant cluttered100-reach-38 --preset=cluttered100 $none --pixel_std=1 --unit_pixels=38 --epochs=10 "$@"
+for what in 128 256; do
+  variant cluttered60-glimpse-$what --preset=cluttered60 $none $first --pixel_std=1 \
+    --glimpse_hidden=$what --loc_hidden=128 --hidden_size=256 --epochs=10 "$@"
+done
