@@ -60,7 +60,8 @@ def flop_per_image(model, num_glimpses: int) -> int:
     """Floating-point operations that one image costs in a training step: the formula of this file's docstring."""
     s, r = model.sensor, model.rnn
     glimpse = sum(layer.weight.size for layer in (s.fc1, s.fc2, s.fc3, s.fc4, r.i2h, r.h2h))
-    choice = sum(layer.weight.size for layer in (model.locator.fc, model.locator.fc_lt, model.baseliner.fc))
+    choosing = (model.locator.fc, model.locator.fc_lt, model.baseliner.fc)
+    choice = sum(layer.weight.size for layer in choosing if layer)
     macs = num_glimpses * glimpse + (num_glimpses - 1) * choice + model.classifier.fc.weight.size
     return 6 * int(macs)
 

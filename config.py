@@ -24,7 +24,8 @@ MODELS = ("ram", "fc64", "fc256", "conv")
 # How many rollouts are averaged is not among them, since a baseline's are all the same.
 LOOKING = (
     "patch_size glimpse_scale num_patches unit_pixels first_reach loc_hidden glimpse_hidden num_glimpses hidden_size "
-    "core core_init std std_end reinforce_weight reinforce_core reward policy rollouts_per_image baseline locations"
+    "core core_init location_mean std std_end reinforce_weight reinforce_core reward policy rollouts_per_image "
+    "baseline locations"
 ).split()
 
 
@@ -127,6 +128,12 @@ def build_parser() -> Parser:
     )
 
     group = parser.add_argument_group("REINFORCE")
+    group.add_argument(
+        "--location_mean",
+        choices=("tanh", "linear"),
+        default="tanh",
+        help="the policy's mean: tanh after a hidden layer, or linear in the core's state, as in the paper",
+    )
     positive = number(float, 0, open_low=True)
     group.add_argument("--std", type=positive, default=0.15, help="standard deviation of the location policy")
     group.add_argument(
@@ -348,6 +355,7 @@ NAME_PARTS = {
     "unit_pixels": "unit",
     "first_reach": "first",
     "policy": "",
+    "location_mean": "",
     "pixel_mean": "pixelmean",
     "pixel_std": "pixelstd",
 }
@@ -407,8 +415,8 @@ FREE = frozenset(
 KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_visualdl use_tensorboard".split()
 # Flags that make a model what it is: a checkpoint decides them.
 ARCHITECTURE = (
-    "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core std std_end "
-    "pixel_mean pixel_std unit_pixels first_reach policy"
+    "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core location_mean "
+    "std std_end pixel_mean pixel_std unit_pixels first_reach policy"
 ).split()
 # What files that are older than these flags do not say of themselves.
 BEFORE = {
@@ -418,6 +426,7 @@ BEFORE = {
     "core_init": "glorot",
     "augment_flip": False,
     "label_smoothing": 0.0,
+    "location_mean": "tanh",
 }
 # What the files of the older Paddle version do not say of themselves.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}

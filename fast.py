@@ -32,7 +32,7 @@ class Tape(NamedTuple):
     g: list  # T times (B, h): relu(fc3(a_what) + fc4(a_where))
     kept: list  # T times what the core's unit keeps for its derivative
     h: list  # T times (B, D): the core's state
-    u: list  # T-1 times (B, D//2): the locator's hidden layer
+    u: list  # T-1 times (B, D//2): the locator's hidden layer, if it has one
     mu: list  # T-1 times (B, 2): the policy's mean
 
 
@@ -148,21 +148,26 @@ class Gaze(PyLayer):
     @staticmethod
     def backward(ctx, d_log_pi):
         """d log_pi / d mu = epsilon / std; gradients: states ((T-1)*B, D), then in the order of `gaze_weights`."""
-        epsilons, h, w_fc, _, w_fc_lt, _ = ctx.saved_tensor()
-        u, mu = paddle.concat(ctx.tape.u), paddle.concat(ctx.tape.mu)  # ((T-1)*B, ...)
-        dmu = (d_log_pi.unsqueeze(2) * epsilons).transpose([1, 0, 2]).reshape([-1, 2]) / ctx.std
-        dm = dmu * (1 - mu * mu)  # mu = tanh(m)
-        du = paddle.matmul(dm, w_fc_lt, transpose_y=True) * active(u)
+        epsilons, h, *weights = ctx.saved_tensor()
+        dmu = (d_log_pi.unsqueeze(2) * epsilons).transpose([1, 0, 2]).reshape([-1, 2]) / ctx.std  # ((T-1)*B, 2)
+        layers = [(h, dmu)]  # what each of the locator's layers is given, and the gradient of what it puts out
+        if ctx.tape.u:
+            u, mu = paddle.concat(ctx.tape.u), paddle.concat(ctx.tape.mu)  # ((T-1)*B, ...)
+            dm = dmu * (1 - mu * mu)  # mu = tanh(m)
+            layers = [(h, paddle.matmul(dm, weights[2], transpose_y=True) * active(u)), (u, dm)]
         gradients = []
-        for inputs, outputs in ((h, du), (u, dm)):
+        for inputs, outputs in layers:
             gradients += [paddle.matmul(inputs, outputs, transpose_x=True), column_sums(outputs)]
-        dstates = paddle.matmul(du, w_fc, transpose_y=True) * ctx.reinforce_core if ctx.reinforce_core else None
+        dstates = None
+        if ctx.reinforce_core:
+            dstates = paddle.matmul(layers[0][1], weights[0], transpose_y=True) * ctx.reinforce_core
         return (None, dstates, *gradients)
 
 
 def gaze_weights(model) -> list[paddle.Tensor]:
     """The weights that the policy depends on, besides the state."""
-    return [w for layer in (model.locator.fc, model.locator.fc_lt) for w in (layer.weight, layer.bias)]
+    layers = [layer for layer in (model.locator.fc, model.locator.fc_lt) if layer]
+    return [w for layer in layers for w in (layer.weight, layer.bias)]
 
 
 def rollout(model, scene, noise):
@@ -196,15 +201,15 @@ def walk(model, scene, noise) -> Tape:
     """Look T times."""
     s, core, locator = model.sensor, model.rnn, model.locator
     ones = paddle.ones([scene.shape[0], 1], noise.first.dtype)
-    b_fc1, b_fc2, b_glimpse, b_core, b_fc, b_lt = (
-        paddle.matmul(ones, bias.unsqueeze(0))  # (B, units)
+    b_fc1, b_fc2, b_glimpse, b_core, b_lt, b_fc = (
+        None if bias is None else paddle.matmul(ones, bias.unsqueeze(0))  # (B, units)
         for bias in (
             s.fc1.bias,
             s.fc2.bias,
             s.fc3.bias + s.fc4.bias,
             core.i2h.bias + core.h2h.bias,
-            locator.fc.bias,
             locator.fc_lt.bias,
+            locator.fc.bias if locator.fc else None,
         )
     )
     tape, l_t, memory = Tape(*([] for _ in Tape._fields)), noise.first, None
@@ -223,8 +228,11 @@ def walk(model, scene, noise) -> Tape:
         if t == len(epsilons):
             return tape
         if locator.policy == "learned":
-            tape.u.append(F.relu(paddle.matmul(h_t, locator.fc.weight) + b_fc))
-            tape.mu.append(paddle.tanh(paddle.matmul(tape.u[-1], locator.fc_lt.weight) + b_lt))
+            if locator.fc:
+                tape.u.append(F.relu(paddle.matmul(h_t, locator.fc.weight) + b_fc))
+                tape.mu.append(paddle.tanh(paddle.matmul(tape.u[-1], locator.fc_lt.weight) + b_lt))
+            else:
+                tape.mu.append(paddle.matmul(h_t, locator.fc_lt.weight) + b_lt)
             chosen = tape.mu[-1] + epsilons[t] * locator.std
         else:
             chosen = locator.choose(h_t, epsilons[t])

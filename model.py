@@ -75,6 +75,7 @@ class RecurrentAttention(nn.Layer):
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
         reinforce_core: share of REINFORCE's gradient that core and glimpse network get, see `LocationNetwork`.
+        location_mean: the policy's mean is "tanh" of a hidden layer's, or "linear" in h_t, see `LocationNetwork`.
         core_init: how h2h of a rectified core starts: "identity" (Le, Jaitly and Hinton 2015) keeps what was seen,
             "glorot" is drawn like all other weights, and so is that of an LSTM, which has a memory anyway.
     """
@@ -100,6 +101,7 @@ class RecurrentAttention(nn.Layer):
         core="relu",
         reinforce_core=0.0,
         core_init="identity",
+        location_mean="tanh",
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -108,7 +110,7 @@ class RecurrentAttention(nn.Layer):
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
         self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
-        self.locator = LocationNetwork(hidden_size, 2, std, reinforce_core)
+        self.locator = LocationNetwork(hidden_size, 2, std, reinforce_core, location_mean)
         self.locator.policy = policy
         self.first_reach = first_reach
         self.classifier = ActionNetwork(hidden_size, num_classes)

@@ -255,23 +255,25 @@ class LocationNetwork(nn.Layer):
         input_size: D.
         output_size: 2, for (x, y).
         std: standard deviation of each coordinate, in units of [-1, 1].
+        mean: what the policy's mean is of h_t: "tanh" of a hidden layer of D/2 units, or "linear", as in the paper.
         reinforce_core: share of REINFORCE's gradient, from 0 to 1, that goes on through h_t into what made it: in the
             paper's equation 2, theta is all of the network. With 0 this network reads the state, but does not shape it.
     """
 
-    def __init__(self, input_size: int, output_size: int, std: float, reinforce_core: float = 0.0):
+    def __init__(self, input_size: int, output_size: int, std: float, reinforce_core: float = 0.0, mean: str = "tanh"):
         super().__init__()
         self.std, self.reinforce_core = std, reinforce_core
         self.policy = "learned"  # or "random", uniform over the image, or "center": to show what learning is worth
-        self.fc = nn.Linear(input_size, max(1, input_size // 2))
-        self.fc_lt = nn.Linear(max(1, input_size // 2), output_size)
+        hidden = max(1, input_size // 2)
+        self.fc = None if mean == "linear" else nn.Linear(input_size, hidden)
+        self.fc_lt = nn.Linear(hidden if self.fc else input_size, output_size)
 
     def mean(self, h_t: paddle.Tensor) -> paddle.Tensor:
-        """The policy's mean mu_t (B, 2), in (-1, 1)."""
+        """The policy's mean mu_t (B, 2), in (-1, 1) unless it is linear."""
         seen = h_t.detach()
         if self.reinforce_core:
             seen = seen + self.reinforce_core * (h_t - seen)  # the same numbers, and that share of the gradient
-        return paddle.tanh(self.fc_lt(F.relu(self.fc(seen))))
+        return paddle.tanh(self.fc_lt(F.relu(self.fc(seen)))) if self.fc else self.fc_lt(seen)
 
     @paddle.no_grad()
     def choose(self, h_t: paddle.Tensor, noise: paddle.Tensor) -> paddle.Tensor:

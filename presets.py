@@ -71,6 +71,7 @@ OLD = {
 }
 PAPER = {
     **OLD,
+    "location_mean": "linear",
     "optimizer": "momentum",
     "nesterov": False,
     "momentum": 0.9,
@@ -82,6 +83,7 @@ PAPER = {
 }
 KERAS = {
     **PAPER,
+    "location_mean": "tanh",
     "num_glimpses": 7,
     "glimpse_scale": 2,
     "min_lr": 1e-5,
@@ -102,10 +104,10 @@ PRESETS = {
     "fashion": Preset("Fashion-MNIST, 8 glimpses of 12x12 at 2 scales", FASHION),
     "cluttered60-random": Preset("cluttered60 with random locations", {**CLUTTERED60, **OURS_60, **RANDOM}),
     "cluttered100-random": Preset("cluttered100 with random locations", {**CLUTTERED100, **OURS_IN_CLUTTER, **RANDOM}),
-    "paper-mnist": Preset("the paper's optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
-    "paper-translated": Preset("the paper's optimiser on translated MNIST", {**PAPER, **TRANSLATED}),
-    "paper-cluttered60": Preset("the paper's optimiser on cluttered MNIST 60x60", {**PAPER, **CLUTTERED60}),
-    "paper-cluttered100": Preset("the paper's optimiser on cluttered MNIST 100x100", {**PAPER, **CLUTTERED100}),
+    "paper-mnist": Preset("the paper's model and optimiser on MNIST: SGD, momentum 0.9, batch 20, rate to 0", PAPER),
+    "paper-translated": Preset("the same on translated MNIST", {**PAPER, **TRANSLATED}),
+    "paper-cluttered60": Preset("the same on cluttered MNIST 60x60", {**PAPER, **CLUTTERED60}),
+    "paper-cluttered100": Preset("the same on cluttered MNIST 100x100", {**PAPER, **CLUTTERED100}),
     "keras-mnist": Preset(
         "the Keras version's MNIST run: 7 glimpses, SGD, at most 2,000 epochs",
         {**KERAS, "patch_size": 8, "num_patches": 1, "unit_pixels": 13.0, "train_patience": 100},

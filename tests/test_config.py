@@ -321,6 +321,7 @@ VARIANTS = {
     "unit_pixels": [None, 13, 26.5],
     "first_reach": [1.0, 0.3, 0.0],
     "policy": ["learned", "random", "center"],
+    "location_mean": ["tanh", "linear"],
     "pixel_mean": [0.0, 0.1, -0.1],
     "pixel_std": [1.0, 0.1, 0.11],
     "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"],

@@ -30,12 +30,22 @@ def outcome(model, images, labels, noise, fast):
     return {name: value.numpy() for name, value in rollout._asdict().items()}, gradients
 
 
-@pytest.mark.parametrize("policy, reinforce_core", [("learned", 0), ("learned", 0.4), ("random", 0.4), ("center", 0.4)])
+@pytest.mark.parametrize(
+    "policy, reinforce_core, mean",
+    [
+        ("learned", 0, "tanh"),
+        ("learned", 0.4, "tanh"),
+        ("learned", 0, "linear"),
+        ("learned", 0.4, "linear"),
+        ("random", 0.4, "tanh"),
+        ("center", 0.4, "linear"),
+    ],
+)
 @pytest.mark.parametrize("core", ["relu", "lstm"])
 @pytest.mark.parametrize("case", CASES)
-def test_fast_rollout_equals_the_plain_one(case, core, policy, reinforce_core):
+def test_fast_rollout_equals_the_plain_one(case, core, policy, reinforce_core, mean):
     g, k, s, c, (height, width), h_g, h_l, hidden, classes, T, batch = CASES[case]
-    looks = {"policy": policy, "core": core, "reinforce_core": reinforce_core}
+    looks = {"policy": policy, "core": core, "reinforce_core": reinforce_core, "location_mean": mean}
     model = RecurrentAttention(g, k, s, c, h_g, h_l, 0.1, hidden, classes, **looks)
     model.initialize(7)
     rng = np.random.default_rng(3)

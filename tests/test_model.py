@@ -22,11 +22,25 @@ class Case(NamedTuple):
 
 
 def make_case(
-    B=6, T=4, channels=1, height=14, width=14, g=4, k=1, s=2, h_g=10, h_l=6, D=12, classes=5, std=0.3, seed=1
+    B=6,
+    T=4,
+    channels=1,
+    height=14,
+    width=14,
+    g=4,
+    k=1,
+    s=2,
+    h_g=10,
+    h_l=6,
+    D=12,
+    classes=5,
+    std=0.3,
+    seed=1,
+    mean="tanh",
 ):
     """Random images and noise, and a model all of whose weights and biases matter."""
     random = np.random.default_rng(seed)
-    model = RecurrentAttention(g, k, s, channels, h_g, h_l, std, D, classes)
+    model = RecurrentAttention(g, k, s, channels, h_g, h_l, std, D, classes, location_mean=mean)
     model.initialize(seed)
     for weight in model.parameters():
         if len(weight.shape) == 1:
@@ -122,8 +136,9 @@ def numpy_walk(case, g, k, s, std):
     locations, log_pis, baselines, mus, chosens, hiddens = [l], [], [], [], [], []
     for t in range(noise.shape[1]):
         h = look(l, h)
-        hidden = relu(linear("locator.fc", h))
-        mu = np.tanh(linear("locator.fc_lt", hidden))
+        hidden = relu(linear("locator.fc", h)) if "locator.fc.weight" in w else h
+        mu = linear("locator.fc_lt", hidden)
+        mu = np.tanh(mu) if hidden is not h else mu
         chosen = mu + F32(std) * noise[:, t]
         l = np.clip(chosen, -1, 1)
         density = np.exp(-((chosen - mu) ** 2) / (2 * std**2)) / np.sqrt(2 * np.pi * std**2)
@@ -142,9 +157,9 @@ def numpy_walk(case, g, k, s, std):
     "sizes", [dict(g=4, k=1, s=2), dict(g=3, k=2, s=3), dict(g=5, k=3, s=2)], ids=["one patch", "odd", "three patches"]
 )
 @pytest.mark.parametrize("std", [0.05, 0.5])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_rollout_equals_the_papers_equations_in_numpy(sizes, std, channels):
-    case = make_case(B=20, T=5, std=std, channels=channels, height=15, width=11, **sizes)
+@pytest.mark.parametrize("channels, mean", [(1, "tanh"), (3, "tanh"), (1, "linear")])
+def test_rollout_equals_the_papers_equations_in_numpy(sizes, std, channels, mean):
+    case = make_case(B=20, T=5, std=std, channels=channels, height=15, width=11, mean=mean, **sizes)
     for ours, slow in zip(values(roll(case)), numpy_walk(case, std=std, **sizes).rollout):
         assert ours.shape == slow.shape and np.abs(ours - slow).max() < 1e-4
 
@@ -382,7 +397,7 @@ def test_rewards_and_baselines_are_data_to_reinforce():
     assert gradients_of(case, "reinforce")["locator.fc_lt.weight"].any()
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1)], ids=str)
+@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1), dict(mean="linear")], ids=str)
 def test_reinforce_gradient_is_the_analytic_one(changes):
     """-1/B sum over images and choices of (R - b_t) (l - mu) / std**2 dmu, for the locator's last layer."""
     case = make_case(**{"B": 16, "T": 5, "std": 0.3, **changes})
@@ -392,7 +407,8 @@ def test_reinforce_gradient_is_the_analytic_one(changes):
     bias, weight = 0, 0
     for t, (mu, chosen, hidden) in enumerate(zip(walk.mus, walk.chosen, walk.hidden)):
         advantage = (reward - baselines[:, t])[:, None]
-        to_scores = -advantage * (chosen - mu) / 0.3**2 * (1 - mu**2) / len(case.images)  # (B, 2)
+        slope = 1 if "mean" in changes else 1 - mu**2
+        to_scores = -advantage * (chosen - mu) / 0.3**2 * slope / len(case.images)  # (B, 2)
         bias = bias + to_scores.sum(0)
         weight = weight + hidden.T @ to_scores
     found = gradients_of(case, weight=1.0)
@@ -408,14 +424,15 @@ def reinforced_as_a_whole(case):
     h_t, total = paddle.zeros([len(case.images), model.rnn.hidden_size]), 0
     for t, epsilon in enumerate(tensors(case.noise).choices.unbind(1)):
         h_t = model.rnn(model.sensor(paddle.to_tensor(case.images), rollout.locations[:, t].detach()), h_t)
-        mu = paddle.tanh(model.locator.fc_lt(paddle.nn.functional.relu(model.locator.fc(h_t))))
+        mu = h_t if model.locator.fc is None else paddle.nn.functional.relu(model.locator.fc(h_t))
+        mu = model.locator.fc_lt(mu) if model.locator.fc is None else paddle.tanh(model.locator.fc_lt(mu))
         chosen = (mu + model.locator.std * epsilon).detach()
         log_pi = -((chosen - mu) ** 2).sum(1) / (2 * model.locator.std**2)
         total = total - (log_pi * (reward - rollout.baselines[:, t].detach())).mean()
     return total
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1, k=2)], ids=str)
+@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1, k=2), dict(mean="linear")], ids=str)
 @pytest.mark.parametrize("fast", [True, False])
 def test_reinforce_trains_the_whole_network_by_the_share_that_is_given(fast, changes):
     case = make_case(**{"B": 16, "T": 5, **changes})

@@ -304,8 +304,9 @@ def test_one_published_model_is_not_several_runs(folder, run, asked):
     assert "nothing to test" in message and "_seed1_model_best.pdparams does not exist" in message
 
 
-def test_other_runs_of_that_name_do_not_count(folder, run):
+def test_other_runs_of_that_name_do_not_count(folder, run, monkeypatch):
     """A preset with the run name of another one must not be taken for it."""
+    monkeypatch.setitem(PRESETS, "paper-mnist", PRESETS["mnist"]._replace(flags={"optimizer": "sgd"}))
     assert run_name(get_config(["--preset=paper-mnist"])) == RUNS["mnist"]
     message = refusal(run, "--is_train=False", "--preset=paper-mnist")
     assert "nothing to test" in message and message.endswith("for --preset=mnist, --preset=cluttered60")
