@@ -110,7 +110,8 @@ def find_weights(config) -> Found:
     if stands_in:
         print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
     elif own and config.preset and about:
-        others = differences(saved, settings(get_config([f"--preset={config.preset}"])))
+        wanted = get_config([f"--preset={config.preset}", f"--model={config.model}"])
+        others = differences(saved, settings(wanted))
         if others:
             print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
     return Found(config, weights, epoch, path, about)

@@ -254,6 +254,14 @@ def test_baseline_is_trained_resumed_and_tested_by_the_usual_commands(name, plac
     assert checkpoint.read(str(best))["settings"]["model"] == name
 
 
+def test_other_training_than_the_preset_s_is_named_without_flags_about_looking(place, capsys):
+    named = ["--preset=translated", "--model=fc64"]
+    place(*named, "--epochs=1")
+    capsys.readouterr()
+    place(*named, "--is_train=False")
+    assert "--preset=translated trains: --epochs=1 (not 250)\n" in capsys.readouterr().out
+
+
 def test_weights_of_another_model_are_refused(place, tmp_path):
     place("--model=fc64", "--epochs=1")
     weights = f"--weights={tmp_path / 'ckpt' / 'fc64_mnist_model_best.pdparams'}"
