@@ -40,9 +40,10 @@ import sys
 import tempfile
 import time
 
-import parallel
 from config import get_config
-from utils import UserError, choose_device, num_threads, prepare_cpu, processor
+from ram.system import processes
+from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
+from utils import UserError
 
 PAPERS = ["--core=relu", "--glimpse_hidden=128", "--loc_hidden=128", "--hidden_size=256"]
 CASES = {  # with the paper's networks; what those of the presets cost on canvases is measured beside them
@@ -133,7 +134,7 @@ class Case:
 
     def evaluate(self, images: int) -> None:
         """Time the evaluation of the first validation images with one rollout each."""
-        from evaluation import evaluate
+        from ram.evaluation import evaluate
 
         c, split = self.config, self.trainer.valid
         split.labels = split.labels[:images]
@@ -159,7 +160,7 @@ class Case:
 def startup_seconds(data_dir: str) -> float:
     """Seconds from the start of a fresh Python to the end of the first training step of the default recipe."""
     script = (
-        "import benchmark, utils; utils.prepare_cpu(); "
+        "import benchmark; from ram.system import cpu; cpu.prepare_cpu(); "
         f"case = benchmark.Case('mnist', [], {data_dir!r}); case.train(1); import time; print(time.time())"
     )
     began = time.time()
@@ -234,7 +235,7 @@ def table(figures: dict) -> str:
 
 
 # What makes training fast. Without it: Python to run before and after paddle is set up, and environment variables.
-NO_MEMORY = "utils.keep_memory = lambda: None"
+NO_MEMORY = "cpu.keep_memory = lambda: None"
 PLAIN = "import model; model.RecurrentAttention.rollout = model.RecurrentAttention.plain_rollout"
 ABLATION = {
     "everything": ("", "", {}),
@@ -254,7 +255,7 @@ def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict
             for name in names:
                 print(f"\r{name}, {what:<40}", end="", file=sys.stderr, flush=True)
                 script = (
-                    f"import benchmark, utils\n{before}\nutils.prepare_cpu()\n{after}\n"
+                    f"import benchmark\nfrom ram.system import cpu\n{before}\ncpu.prepare_cpu()\n{after}\n"
                     f"case = benchmark.Case({name!r}, benchmark.CASES[{name!r}], {os.path.abspath(data_dir)!r})\n"
                     "case.train(10)\ncase.train(50)\nprint(case.train_rates[-1])"
                 )
@@ -276,13 +277,13 @@ PROCESSES, BATCHES = (1, 2), (128, 512, 2048)
 
 
 def one_of_several(data_dir: str) -> None:
-    """What each process of `processes` does; the first prints a JSON object per batch size."""
+    """What each process of `two_processes` does; the first prints a JSON object per batch size."""
     import paddle
 
     prepare_cpu()
     paddle.base.core.set_num_threads(1)
     choose_device(False)
-    with parallel.together():
+    with processes.together():
         for size in BATCHES:
             case = Case("mnist", [f"--batch_size={size}"], data_dir)
             case.train(3)
@@ -292,7 +293,7 @@ def one_of_several(data_dir: str) -> None:
             sums = []
             for _ in range(20):
                 began = time.perf_counter()
-                parallel.add_up(case.trainer.parameters)[0].numpy()
+                processes.add_up(case.trainer.parameters)[0].numpy()
                 sums.append(time.perf_counter() - began)
             figures = {
                 "images_per_second": statistics.median(case.train_rates),
@@ -301,7 +302,7 @@ def one_of_several(data_dir: str) -> None:
             print(json.dumps({"batch_size": size, **figures}), flush=True)
 
 
-def processes(data_dir: str, rounds: int = 3) -> list[dict]:
+def two_processes(data_dir: str, rounds: int = 3) -> list[dict]:
     """Training images per second of the default recipe with 1 and 2 processes, which take turns, a thread each.
 
     Returns:
@@ -411,7 +412,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--case", choices=[*CASES, "all"], default="all", help="which case")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--plot", nargs="?", const="plots/readme/scaling.png", metavar="FILE", help="draw the scaling")
+    parser.add_argument("--plot", nargs="?", const="docs/images/scaling.png", metavar="FILE", help="draw the scaling")
     parser.add_argument("--ablation", action="store_true", help="measure what each optimisation is worth")
     parser.add_argument("--processes", action="store_true", help="measure 1 and 2 processes with one thread each")
     parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
@@ -424,7 +425,7 @@ def main(argv: list[str] | None = None) -> dict:
         plot(options.plot, options.data_dir)
         return {}
     if options.processes:
-        figures = processes(options.data_dir, 1 if options.quick else 3)
+        figures = two_processes(options.data_dir, 1 if options.quick else 3)
         print(f"{processor()}\n{'batch':>8}{'1 process, img/s':>20}{'2 processes':>14}{'faster':>9}{'sum, ms':>9}")
         for row in figures:
             one, two = row["images_per_second"].values()

@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 
-from presets import PRESETS, listing
+from ram.presets import PRESETS
 from utils import UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder")
@@ -287,10 +287,7 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     parser = build_parser()
     extend(parser)
     preset = getattr(given, "preset", None)
-    if preset == "help":
-        print(listing())
-        raise SystemExit(0)
-    if preset:
+    if preset and preset != "help":
         looks = getattr(given, "model", "ram") == "ram"
         flags = PRESETS[preset].flags.items()
         parser.set_defaults(**{name: value for name, value in flags if looks or name not in LOOKING})

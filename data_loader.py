@@ -15,9 +15,9 @@ from argparse import Namespace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-import folder_data
 from config import CANVASES
-from data_sources import DATASETS, fetch
+from ram.data import folders
+from ram.data.sources import DATASETS, fetch
 from utils import UserError, generator
 
 CLUTTER = 8  # pixels: height and width of a piece of clutter
@@ -291,7 +291,7 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
     """
     images, labels, classes = _load(config, "train")
     canvas = config.dataset in CANVASES
-    if config.dataset == "folder" and folder_data.has(config.data_dir, "valid"):
+    if config.dataset == "folder" and folders.has(config.data_dir, "valid"):
         valid_images, valid_labels, _ = _load(config, "valid")
         train_rows, valid_rows = np.arange(len(images)), np.arange(len(valid_images))
     else:
@@ -317,7 +317,7 @@ def get_test(config: Namespace) -> Split:
 def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images (A, C, H, W), labels (A,) and the names of the classes of one file, or part of a folder."""
     if config.dataset == "folder":
-        return folder_data.load(config.data_dir, part, config.image_size)
+        return folders.load(config.data_dir, part, config.image_size)
     name = config.source if config.dataset in CANVASES else config.dataset
     arrays = fetch(name, config.data_dir)
     return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], list(DATASETS[name].classes)

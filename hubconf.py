@@ -17,9 +17,9 @@ import paddle as _paddle
 # All now: once this file is loaded, paddle.hub takes its folder off the path.
 import config as _config
 import model as _model
-import predict as _predict
-import published as _published
-import weights as _weights
+from ram.runs import published as _published
+from ram.runs import weights as _weights
+from ram.use import predict as _predict
 
 
 def ram(preset="mnist", weights=None):

@@ -16,12 +16,13 @@ import contextlib
 import os
 import sys
 
-import checkpoint
-import parallel
-import runs
 from config import FREE, KEPT, adopt, completed, data_set, deciding, experiment_name, get_config, run_name, settings
-from utils import Interrupted, JsonLines, UserError, choose_device, ignore_stop_signals, make_folder, prepare_cpu
-from weights import RunFiles, check_fits, find_weights, read_weights
+from ram.runs import checkpoint, published, seeds
+from ram.runs.weights import RunFiles, check_fits, find_weights, read_weights
+from ram.system import processes
+from ram.system.cpu import choose_device, prepare_cpu
+from ram.system.signals import Interrupted, ignore_stop_signals
+from utils import JsonLines, UserError, make_folder
 
 
 def main(config) -> int:
@@ -34,16 +35,19 @@ def main(config) -> int:
         UserError: for anything that the user can put right; the message is one line.
         Interrupted: if a signal asked to stop; everything was saved.
     """
+    if config.preset == "help":
+        print(published.listing())
+        return 0
     config = argparse.Namespace(**vars(config))  # the caller's stays as it is
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr) if config.json else contextlib.nullcontext():  # objects alone go to out
         prepare_cpu()
         choose_device(config.use_gpu)
-        with parallel.together():
+        with processes.together():
             if config.predict:
-                return 1 if parallel.is_first() and predict(config, out) else 0
+                return 1 if processes.is_first() and predict(config, out) else 0
             if config.export or config.export_onnx:
-                if parallel.is_first():
+                if processes.is_first():
                     export(config)
             elif config.num_runs > 1:
                 several(config)
@@ -55,34 +59,34 @@ def main(config) -> int:
 
 
 def several(config) -> None:
-    """Train and test --num_runs runs, one after the other, or with --is_train=False test them; see runs.py.
+    """Train and test --num_runs runs, one after the other, or with --is_train=False test them; see ram/runs/seeds.py.
 
     With --resume, runs that are finished are only tested again, which gives what it gave before; one that was stopped
     goes on, and those that had not begun do, with the settings of those that had.
     """
     if not config.is_train:
-        print(runs.error_line([test(one).error for one in runs.each(config)]))
+        print(seeds.error_line([test(one).error for one in seeds.each(config)]))
         return
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
     with first_has(os.path.join(config.ckpt_dir, name + "_runs.lock")):
         if config.resume:
-            first = next((one for one in runs.each(config) if RunFiles(one).started()), runs.each(config)[0])
+            first = next((one for one in seeds.each(config) if RunFiles(one).started()), seeds.each(config)[0])
             read_state(first, RunFiles(first))
             # From here on these settings count as given: a run that was trained otherwise is an error.
             given = first.explicit | set(settings(first)) - FREE
             config = argparse.Namespace(**{**vars(first), "random_seed": config.random_seed, "explicit": given})
         else:
-            of_all = [file for one in runs.each(config) for file in RunFiles(one).of_a_run()]
+            of_all = [file for one in seeds.each(config) for file in RunFiles(one).of_a_run()]
             move_aside([*of_all, path], name, config)
         done = []
-        for one in runs.each(config):
+        for one in seeds.each(config):
             print(f"\n[*] Run {len(done) + 1} of {config.num_runs}: {run_name(one)}")
             one.resume = RunFiles(one).started()
-            done.append(runs.Run(one.random_seed, run_name(one), train(one), test(one)))
-            if parallel.is_first():
-                checkpoint.write_json(path, runs.results(config, done))
-    print(runs.error_line([run.test.error for run in done]))
+            done.append(seeds.Run(one.random_seed, run_name(one), train(one), test(one)))
+            if processes.is_first():
+                checkpoint.write_json(path, seeds.results(config, done))
+    print(seeds.error_line([run.test.error for run in done]))
 
 
 def train(config) -> list[dict]:
@@ -96,7 +100,7 @@ def train(config) -> list[dict]:
         make_folder(folder)
     with first_has(*files.locks):
         state = read_state(config, files) if config.resume else None
-        with parallel.first_alone():
+        with processes.first_alone():
             train_split, valid_split = load_splits(config)
         if state:
             check_resumable(state, config, train_split, files.latest)
@@ -105,7 +109,7 @@ def train(config) -> list[dict]:
         if state:
             trainer.load_state(state)
             check_same_start(config, trainer.model, splits, trainer.epoch, trainer.step)
-            if parallel.is_first():
+            if processes.is_first():
                 JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
             ended = {"--epochs": trainer.epoch >= config.epochs, "--train_patience": trainer.patience_is_out()}
             remedies = [flag for flag, has_ended in ended.items() if has_ended]
@@ -121,7 +125,7 @@ def train(config) -> list[dict]:
                 load_named_weights(trainer, config)
             check_same_start(config, trainer.model, splits)
             move_aside(files.of_a_run(), files.name, config)
-        if parallel.is_first():
+        if processes.is_first():
             checkpoint.write_json(files.params, settings(config))
         print(f"[*] Train on {len(train_split)} samples, validate on {len(valid_split)} samples")
         trainer.fit()
@@ -133,17 +137,17 @@ def train(config) -> list[dict]:
 def first_has(*paths: str):
     """The locks of these paths for the first of several processes, and a context that does nothing for the others."""
     with contextlib.ExitStack() as locks:
-        for path in paths if parallel.is_first() else ():
+        for path in paths if processes.is_first() else ():
             locks.enter_context(checkpoint.RunLock(path))
         yield
 
 
 def check_same_start(config, model, splits: list, *progress: int) -> None:
     """Raise UserError where not all processes begin with the same settings, labels, weights and progress."""
-    if parallel.world() == 1:
+    if processes.world() == 1:
         return
     kept = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
-    parallel.check_same(
+    processes.check_same(
         settings=repr(kept).encode(),
         labels=b"".join(split.labels.tobytes() for split in splits),
         weights=b"".join(weight.numpy().tobytes() for weight in model.state_dict().values()) + repr(progress).encode(),
@@ -152,10 +156,10 @@ def check_same_start(config, model, splits: list, *progress: int) -> None:
 
 def move_aside(paths: list[str], name: str, config) -> None:
     """Move what a fresh start would overwrite into a folder of its own, and say so."""
-    moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if parallel.is_first() else None
+    moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if processes.is_first() else None
     if moved:
         print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
-    parallel.barrier()  # what is gone, no process finds
+    processes.barrier()  # what is gone, no process finds
 
 
 def read_state(config, files: RunFiles) -> dict:
@@ -189,8 +193,8 @@ def load_splits(config):
     from data_loader import get_train_valid
 
     train_split, valid_split = get_train_valid(config)
-    if config.show_sample and parallel.is_first():
-        from utils import show_sample
+    if config.show_sample and processes.is_first():
+        from ram.draw.snapshots import show_sample
 
         print(f"[*] Wrote {show_sample(train_split, config.plots_dir, data_set(config))}")
     return train_split, valid_split
@@ -198,13 +202,13 @@ def load_splits(config):
 
 def make_trainer(config, files: RunFiles, train_split, valid_split):
     """A trainer that saves, logs and stores glimpses where the run keeps its files."""
-    from building import arrays
+    from ram.build import arrays
+    from ram.draw.snapshots import save_glimpses
     from trainer import Trainer
-    from utils import save_glimpses
 
     visualdl = None
     if config.use_visualdl or config.use_tensorboard:
-        import visualdl_log
+        from ram.draw import visualdl as visualdl_log
 
         visualdl = visualdl_log.VisualDLLog(files.scalars, files.name)
 
@@ -229,14 +233,14 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
             visualdl.write(record, weights, picture)
 
     # Other processes than the first compute the same and keep nothing.
-    keep = (save, save_best, log) if parallel.is_first() else 3 * [lambda _: None]
+    keep = (save, save_best, log) if processes.is_first() else 3 * [lambda _: None]
     trainer = Trainer(config, train_split, valid_split, *keep)
     return trainer
 
 
 def load_named_weights(trainer, config) -> None:
     """Start a training from the weights in --weights."""
-    from building import load_weights
+    from ram.build import load_weights
 
     weights, *_ = read_weights(config.weights)
     for model in trainer.models():
@@ -246,7 +250,7 @@ def load_named_weights(trainer, config) -> None:
 
 def predict(config, out) -> int:
     """Classify own images; returns how many were skipped."""
-    import predict as prediction
+    from ram.use import predict as prediction
 
     config, weights, _, path, about = find_weights(config)
     return prediction.predict(config, prediction.load_classifier(config, weights, about, path), out)
@@ -254,7 +258,7 @@ def predict(config, out) -> int:
 
 def export(config) -> None:
     """Write the model for programs that are not this one."""
-    import export as exporting
+    from ram.use import export as exporting
 
     exporting.export(find_weights(config))
 
@@ -265,12 +269,12 @@ def test(config):
     Returns:
         An `evaluation.Evaluation`.
     """
-    from building import build_trained
     from data_loader import get_test
-    from evaluation import evaluate
+    from ram.build import build_trained
+    from ram.evaluation import evaluate
 
     config, weights, epoch, path, about = find_weights(config)
-    with parallel.first_alone():
+    with processes.first_alone():
         split = get_test(config)
     check_fits(about, split, path)
     model = build_trained(config, split.image_shape, split.num_classes, weights)

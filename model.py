@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-import fast
 from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Scene
+from ram.fast import rollout as fast
 from utils import generator
 
 

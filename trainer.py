@@ -17,13 +17,14 @@ import paddle
 import paddle.nn.functional as F
 from tqdm import tqdm
 
-import parallel
-from baselines import Baseline
-from building import arrays, build_model, check_fitting, load_weights, without_memory
 from data_loader import epoch_order
-from evaluation import evaluate
 from model import Noise, RecurrentAttention, Rollout, draw_noise
-from utils import Interrupted, Mean, StopRequest, UserError, to_tensor
+from ram.baselines import Baseline
+from ram.build import arrays, build_model, check_fitting, load_weights, without_memory
+from ram.evaluation import evaluate
+from ram.system import processes
+from ram.system.signals import Interrupted, StopRequest
+from utils import Mean, UserError, to_tensor
 
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
 
@@ -169,17 +170,17 @@ class Trainer:
         """Forward, backward, update.
 
         Args:
-            images: (B, C, H, W) uint8, this process's share of the batch, see `parallel.share`.
+            images: (B, C, H, W) uint8, this process's share of the batch, see `processes.share`.
             labels: (B,)
             count: images of the whole batch, over all processes; None: these are all.
 
         Returns:
             The means over the whole batch.
         """
-        share = parallel.share(count or len(labels))
+        share = processes.share(count or len(labels))
         loss, parts = self.forward(images, labels, share.rows, count)
         means = paddle.stack([loss.detach()] + [part.detach() for part in parts.values()])
-        if parallel.world() == 1:
+        if processes.world() == 1:
             loss.backward()
         else:
             (loss * share.weight).backward()
@@ -200,7 +201,7 @@ class Trainer:
         """
         asked = paddle.full([], float(self.stop.signum is not None), means.dtype)
         trained = [weight for weight in self.parameters if weight.grad is not None]
-        *gradients, means, asked = parallel.add_up([*(weight.grad for weight in trained), means, asked])
+        *gradients, means, asked = processes.add_up([*(weight.grad for weight in trained), means, asked])
         for weight, gradient in zip(trained, gradients):
             weight.grad = gradient
         self.all_asked = float(asked) > 0
@@ -265,7 +266,7 @@ class Trainer:
         order = epoch_order(len(self.train), self.config.random_seed, self.epoch, self.config.shuffle)
         size, epoch = self.config.batch_size, self.epoch
         parts = [order[i * size : (i + 1) * size] for i in range(self.step, self.steps_per_epoch)]
-        parts = [part[parallel.share(len(part)).rows] for part in parts]
+        parts = [part[processes.share(len(part)).rows] for part in parts]
         if self.config.num_workers == 0:
             for part in parts:
                 yield self.train.batch(part, epoch)
@@ -307,7 +308,7 @@ class Trainer:
 
     def asked_by(self) -> int | None:
         """The signal that asked to stop, if one did; all processes agree on whether."""
-        if parallel.world() == 1:
+        if processes.world() == 1:
             return self.stop.signum
         return (self.stop.signum or signal.SIGTERM) if self.all_asked else None
 
@@ -375,7 +376,7 @@ class Trainer:
                 self.train_epoch(stop)
                 self.end_epoch()
                 # This also holds all processes until the first has saved.
-                self.all_asked = parallel.total(np.array([float(stop.signum is not None)])).any()
+                self.all_asked = processes.total(np.array([float(stop.signum is not None)])).any()
                 self.leave(self.asked_by())
         if self.epoch < c.epochs:
             print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
@@ -481,7 +482,7 @@ class Trainer:
 def bar() -> dict:
     """tqdm's settings: lively in a terminal, a line every ten seconds in a log file; and from one process alone."""
     lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
-    return {**lively, "disable": not parallel.is_first()}
+    return {**lively, "disable": not processes.is_first()}
 
 
 COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")

@@ -23,12 +23,13 @@ import zlib
 
 import numpy as np
 
-import pictures
-import runs
 from config import data_set, get_config, number, run_name
-from pictures import Curve, Geometry, Look, Shown, Snapshot
-from utils import UserError, choose_device, generator, make_folder, prepare_cpu
-from weights import RunFiles, check_fits, find_weights
+from ram.draw import figures as pictures
+from ram.draw.figures import Curve, Geometry, Look, Shown, Snapshot
+from ram.runs import seeds
+from ram.runs.weights import RunFiles, check_fits, find_weights
+from ram.system.cpu import choose_device, prepare_cpu
+from utils import UserError, generator, make_folder
 
 MARK = b"made by visualize.py"  # in every picture: it may be replaced
 DPI = 150  # of still pictures; films have 100
@@ -108,8 +109,8 @@ def trained_model(config):
     """The model that main.py would test, in evaluation mode; the test images; and the settings that fit both."""
     prepare_cpu()  # before paddle is imported
     choose_device(config.use_gpu)
-    from building import build_trained
     from data_loader import get_test
+    from ram.build import build_trained
 
     config, weights, _, path, about = find_weights(config)
     if config.model != "ram":
@@ -135,8 +136,8 @@ def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
     """Everything that the model sees and believes of some images, in the rollout that evaluation makes first."""
     import paddle
 
-    from evaluation import evaluation_noise
     from model import Noise
+    from ram.evaluation import evaluation_noise
 
     images, labels = split.batch(indices)
     first, choices = evaluation_noise(split, config.num_glimpses, 1, config.locations, config.random_seed)[0]
@@ -176,7 +177,7 @@ def look_at_all(model, split, config):
     Returns:
         locations (rollouts, N, T, 2) and mean class probabilities (N, classes).
     """
-    from evaluation import evaluate
+    from ram.evaluation import evaluate
 
     rollouts = 1 if config.locations == "mean" else config.M
     locations = np.empty((rollouts, len(split), config.num_glimpses, 2), np.float32)
@@ -241,7 +242,7 @@ def draw_policy(config) -> None:
 
 
 def read_snapshot(path: str) -> tuple[Snapshot, Geometry | None]:
-    """What `utils.save_glimpses` stored of one epoch, and the retina; early versions' files do not tell of that.
+    """What `snapshots.save_glimpses` stored of one epoch, and the retina; early versions' files do not tell of that.
 
     Raises:
         UserError: it is something else, or damaged.
@@ -408,7 +409,7 @@ def join_runs(label: str, curves: list[Curve]) -> Curve:
     for key in QUANTITIES:
         if all(key in curve.mean for curve in curves):
             of_runs = [dict(zip(curve.epochs.tolist(), curve.mean[key].tolist())) for curve in curves]
-            spreads = [runs.spread([run[epoch] for run in of_runs if epoch in run]) for epoch in epochs]
+            spreads = [seeds.spread([run[epoch] for run in of_runs if epoch in run]) for epoch in epochs]
             mean[key], std[key] = (np.array([s[name] for s in spreads], dtype=float) for name in ("mean", "std"))
     return Curve(label, np.array(epochs), mean, std, len(curves), True)
 

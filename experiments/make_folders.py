@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from data_sources import fetch
+from ram.data.sources import fetch
 
 PHOTOS = "astronaut.png chelsea.png coffee.png ihc.png rocket.jpg retina.jpg hubble_deep_field.jpg motorcycle_left.png"
 PARTS = (("train", 0, 0.65, 300), ("valid", 0.65, 0.75, 40), ("test", 0.75, 1, 100))  # from, to, pieces of a photograph

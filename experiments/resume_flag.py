@@ -12,16 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import checkpoint
-import runs
 from config import deciding, get_config, settings
+from ram.runs import checkpoint, seeds
+from ram.runs.weights import RunFiles
 from utils import UserError
-from weights import RunFiles
 
 
 def can_go_on(config) -> bool:
     """Whether the first of the command's runs that has a checkpoint was begun with these settings."""
-    for one in runs.each(config):
+    for one in seeds.each(config):
         files = RunFiles(one)
         if files.started():
             return deciding(settings(one)) == deciding(checkpoint.read_latest(files.latest)["settings"])

@@ -6,7 +6,8 @@ import pytest
 from helpers import TinyMnist
 from test_data_loader import real_mnist  # noqa: F401 - the fixture
 
-from utils import STOP_SIGNALS, prepare_cpu
+from ram.system.cpu import prepare_cpu
+from ram.system.signals import STOP_SIGNALS
 
 prepare_cpu()  # before any test imports paddle, so that all of them compute with one and the same number of threads
 

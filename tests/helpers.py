@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ ROOT = Path(os.environ.get("RAM_CHECKOUT", Path(__file__).resolve().parent.paren
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from data_sources import DATASETS, DatasetFiles, IdxFile, to_idx
+from ram.data.sources import DATASETS, DatasetFiles, IdxFile, to_idx
 
 NAMES = {
     "train_images": "train-images-idx3-ubyte",
@@ -38,6 +39,13 @@ def easy_images(count: int, seed: int, classes: int = 10, shape=(1, 28, 28)) -> 
     labels = random.integers(0, classes, count)
     images = random.integers(0, 60, (count, *shape)) + (labels * (190 // classes)).reshape(-1, 1, 1, 1)
     return images.astype(np.uint8), labels
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what programs are run from, without tests, weights and pages, to a folder that exists."""
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, folder)
+    shutil.copytree(ROOT / "ram", folder / "ram", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 class TinyMnist:

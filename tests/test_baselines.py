@@ -10,16 +10,17 @@ import pytest
 from helpers import easy_images, folders, same
 from PIL import Image
 
-import checkpoint
 import main
-from baselines import Baseline
 from config import LOOKING, MODELS, build_parser, get_config, run_name
 from data_loader import Split
-from evaluation import evaluate
 from model import Noise, RecurrentAttention, draw_noise
-from presets import PRESETS
+from ram.baselines import Baseline
+from ram.evaluation import evaluate
+from ram.presets import PRESETS
+from ram.runs import checkpoint
+from ram.system.signals import Interrupted, StopRequest
 from trainer import Trainer, hybrid_loss
-from utils import Interrupted, StopRequest, UserError
+from utils import UserError
 
 NAMES = [name for name in MODELS if name != "ram"]
 DEFAULTS = {action.dest: action.default for action in build_parser()._actions}

@@ -16,6 +16,7 @@ import time
 import types
 import zipfile
 
+import helpers
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,12 +24,11 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import checkpoint
-import safe_pickle
-from checkpoint import DamagedFile, read, read_latest, set_aside, state_from, write, write_json, write_latest
+from ram.runs import checkpoint, unpickle
+from ram.runs.checkpoint import DamagedFile, read, read_latest, set_aside, state_from, write, write_json, write_latest
 from utils import UserError
 
-ROOT = os.path.dirname(os.path.abspath(checkpoint.__file__))
+ROOT = str(helpers.ROOT)
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 
 
@@ -170,7 +170,7 @@ def test_reads_arrays_pickled_by_python_2():
     dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
     for string in (b"U\x08", b"T\x08\0\0\0"):
         data = head + dtype + string + np.float32([1.5, -2]).tobytes() + b"tb."
-        assert same(safe_pickle.unpickle(data, "data"), np.float32([1.5, -2]))
+        assert same(unpickle.unpickle(data, "data"), np.float32([1.5, -2]))
 
 
 def test_our_own_file(tmp_path):
@@ -215,7 +215,7 @@ def test_whatever_python_pickles_is_read_as_it_was(tree, protocol):
         return type(value)(map(native, value)) if isinstance(value, (list, tuple)) else value
 
     # Twice the same part, since pickles write that once. The text makes room for it in the budget.
-    found = safe_pickle.unpickle(pickle.dumps([tree, tree, "." * 1000], protocol), "file")
+    found = unpickle.unpickle(pickle.dumps([tree, tree, "." * 1000], protocol), "file")
     assert same(found, native([tree, tree, "." * 1000]))
 
 
@@ -587,7 +587,7 @@ def test_every_truncation_is_refused(whole):
     for data in (own, *foreign):
         for length in range(len(data)):
             with pytest.raises(DamagedFile):
-                safe_pickle.unpickle(data[:length], "file")
+                unpickle.unpickle(data[:length], "file")
     for length in range(0, len(own), 97):
         path.write_bytes(own[:length])
         with pytest.raises(DamagedFile) as error:
@@ -640,7 +640,7 @@ def test_mutations_of_a_foreign_file(whole, data):
         at = data.draw(st.integers(0, len(changed) - 1))
         changed[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
     try:
-        assert only_plain(safe_pickle.unpickle(bytes(changed), "file"))
+        assert only_plain(unpickle.unpickle(bytes(changed), "file"))
     except DamagedFile:
         pass
 
@@ -659,7 +659,7 @@ FRAGMENTS = [
         int_8(2**64),
     ),
     *(text("f4"), text("latin1"), text("<"), array(), array("u1", b"K\x04\x85")),
-    *(name(*key.rsplit(".", 1)) for key in safe_pickle.Machine(b"").calls),
+    *(name(*key.rsplit(".", 1)) for key in unpickle.Machine(b"").calls),
 ]
 
 
@@ -667,7 +667,7 @@ FRAGMENTS = [
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=2), max_size=40))
 def test_programs_of_any_opcodes(fragments):
     try:
-        assert only_plain(safe_pickle.unpickle(P4 + b"".join(fragments) + b".", "file"))
+        assert only_plain(unpickle.unpickle(P4 + b"".join(fragments) + b".", "file"))
     except DamagedFile:
         pass
 
@@ -698,7 +698,7 @@ def test_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     script = """
         import os, sys
-        import checkpoint
+        from ram.runs import checkpoint
         if os.getuid() == 0:
             os.setgroups([])
             os.setgid(65534)
@@ -782,7 +782,7 @@ PRELUDE = """
     sys.modules["paddle"] = types.SimpleNamespace(save=lambda content, file: pickle.dump(content, file, 4))
     import os
     import numpy as np
-    import checkpoint
+    from ram.runs import checkpoint
 """
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import data_loader
 from data_loader import CanvasSplit, Split, epoch_order, get_test, get_train_valid, held_out
-from data_sources import DATASETS, DatasetFiles, IdxFile, fetch, to_idx
+from ram.data.sources import DATASETS, DatasetFiles, IdxFile, fetch, to_idx
 from utils import UserError, generator
 
 

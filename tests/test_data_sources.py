@@ -1,4 +1,4 @@
-"""Tests of data_sources: every way in which files can be absent, broken or slow, on a data set made here."""
+"""Tests of ram.data.sources: every way in which files can be absent, broken or slow, on a data set made here."""
 
 import gzip
 import hashlib
@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import data_sources
-from data_sources import DATASETS, Damaged, DatasetFiles, IdxFile, SourceFailed, Wheel, fetch, parse_idx, to_idx
+from ram.data import sources
+from ram.data.sources import DATASETS, Damaged, DatasetFiles, IdxFile, SourceFailed, Wheel, fetch, parse_idx, to_idx
 from utils import UserError
 
 NAMES = {
@@ -223,7 +223,7 @@ def test_written_facts_are_those_of_the_installed_paddle(monkeypatch):
     assert DATASETS["mnist"].cache == datasets.MNIST.NAME
     assert DATASETS["fashion_mnist"].urls == (datasets.FashionMNIST.URL_PREFIX,)
     assert DATASETS["fashion_mnist"].cache == datasets.FashionMNIST.NAME
-    assert data_sources.paddle_cache() == common.DATA_HOME
+    assert sources.paddle_cache() == common.DATA_HOME
     for dataset in DATASETS.values():
         urls = (datasets.MNIST.TRAIN_IMAGE_URL, datasets.MNIST.TRAIN_LABEL_URL)
         urls += (datasets.MNIST.TEST_IMAGE_URL, datasets.MNIST.TEST_LABEL_URL)
@@ -429,14 +429,14 @@ def test_bad_file_in_a_read_only_folder(tiny, monkeypatch, capsys):
 def test_unreadable_file_is_not_called_bad(tiny, monkeypatch, capsys):
     tiny.write(tiny.own)
     tiny.write(tiny.package)
-    real = data_sources._read
+    real = sources._read
 
     def read(path, file):
         if path == str(tiny.own / "t10k-labels-idx1-ubyte"):
             raise PermissionError(13, "Permission denied")
         return real(path, file)
 
-    monkeypatch.setattr(data_sources, "_read", read)
+    monkeypatch.setattr(sources, "_read", read)
     tiny.fetch()
     assert "t10k-labels-idx1-ubyte cannot be read (Permission denied)" in capsys.readouterr().out
     assert tiny.stored() == tiny.complete()
@@ -513,7 +513,7 @@ def test_second_address_is_tried(tiny, server):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(data_sources, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(sources, "STALL_SECONDS", 0.4)
 
 
 def seconds_to_fail(tiny, reason):
@@ -524,7 +524,7 @@ def seconds_to_fail(tiny, reason):
 
 
 def test_limit_is_15_seconds():
-    assert data_sources.STALL_SECONDS == 15
+    assert sources.STALL_SECONDS == 15
 
 
 def test_silent_server_is_given_up(tiny, impatient, silent_address):
@@ -543,7 +543,7 @@ def test_download_that_stops_is_given_up(tiny, impatient, server):
 
 
 def test_slow_but_steady_download_is_not_given_up(tiny, monkeypatch, server):
-    monkeypatch.setattr(data_sources, "STALL_SECONDS", 1)
+    monkeypatch.setattr(sources, "STALL_SECONDS", 1)
 
     def slow(handler):
         zipped = gzip.compress(tiny.raw["train_images"])
@@ -607,7 +607,7 @@ def test_package_index_that_is_silent_is_given_up(tiny, tmp_path, silent_address
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", silent_address)
-    monkeypatch.setattr(data_sources, "STALL_SECONDS", 2)
+    monkeypatch.setattr(sources, "STALL_SECONDS", 2)
     assert 2 < seconds_to_fail(tiny, "no progress of pip for 2 seconds") < 6
 
 
@@ -631,7 +631,7 @@ def test_missing_interpreter_is_told(tiny, tmp_path, monkeypatch):
 def test_nothing_is_left_of_a_package(tiny, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(data_sources.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(sources.tempfile, "tempdir", str(scratch))
     tiny.add(wheel=tiny.wheel(tmp_path / "links"))
     tiny.fetch()
     assert list(scratch.iterdir()) == []
@@ -667,4 +667,4 @@ def test_final_error_lists_sources_reasons_and_the_way_out(tiny, server, tmp_pat
 
 def test_a_source_that_fails_raises_source_failed(tmp_path):
     with pytest.raises(SourceFailed, match="no such folder"):
-        list(data_sources._from_folder(str(tmp_path / "absent"), True, {}))
+        list(sources._from_folder(str(tmp_path / "absent"), True, {}))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, folders
 
-import checkpoint
 import main
 from config import BEFORE, get_config, run_name
-from weights import RunFiles
+from ram.runs import checkpoint
+from ram.runs.weights import RunFiles
 
 sys.path.insert(0, str(ROOT / "experiments"))
 from resume_flag import can_go_on

@@ -14,15 +14,14 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-import checkpoint
-import deploy
-import export
 import main
-from building import build_model, load_weights
 from config import get_config, settings
 from model import Noise
 from modules import Retina
-from predict import Classifier
+from ram.build import build_model, load_weights
+from ram.runs import checkpoint
+from ram.use import deploy, export
+from ram.use.predict import Classifier
 from utils import UserError
 
 SMALL = "--use_gpu=False --hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --patch_size=6 --num_glimpses=4".split()
@@ -203,7 +202,7 @@ def test_script_runs_an_export_without_the_project(tmp_path):
     trained, own = Trained(tmp_path, "lstm, three patches, unit_pixels, colour"), tmp_path / "elsewhere"
     own.mkdir()
     trained.export(f"--export={own / 'model'}")
-    shutil.copy(ROOT / "deploy.py", own)
+    shutil.copy(ROOT / "ram" / "use" / "deploy.py", own)
     pixels = np.random.default_rng(5).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(own / "a.png")
     (own / "broken.png").write_text("no image")

@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from fast import active
 from model import Noise, RecurrentAttention, draw_noise
+from ram.fast.rollout import active
 from trainer import hybrid_loss
 
 # g, k, s, channels, (height, width), h_g, h_l, D, classes, T, batch

@@ -1,4 +1,4 @@
-"""Tests of folder_data, and of a data set of one's own through training, resume, test and prediction."""
+"""Tests of ram.data.folders, and of a data set of one's own through training, resume, test and prediction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from test_main import RUN, Place, as_main, refusal
 
-import checkpoint
-import folder_data
 from config import get_config, settings
 from data_loader import AugmentedSplit, get_test, get_train_valid
+from ram.data import folders
+from ram.runs import checkpoint
 from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
@@ -40,7 +40,7 @@ def config_of(root, *flags):
 
 def error_of(root, part="train", image_size=None):
     with pytest.raises(UserError) as caught:
-        folder_data.load(str(root), part, image_size)
+        folders.load(str(root), part, image_size)
     message = str(caught.value)
     assert message and "\n" not in message
     return message
@@ -54,7 +54,7 @@ def test_folders_are_classes_and_every_image_is_there_once(tmp_path):
     (tmp_path / "train" / "a" / "notes.txt").write_text("not an image by its name")
     (tmp_path / "train" / "a" / ".thumb.png").write_text("hidden")
     (tmp_path / "train" / ".git").mkdir()
-    pixels, labels, classes = folder_data.load(str(tmp_path), "train")
+    pixels, labels, classes = folders.load(str(tmp_path), "train")
     assert classes == ["a", "b"] and pixels.shape == (8, 1, 6, 5) and pixels.dtype == np.uint8
     assert labels.dtype == np.int64
     found = sorted(zip(pixels[:, 0, 0, 0] // 10, pixels[:, 0, 0, 1], labels))
@@ -63,9 +63,9 @@ def test_folders_are_classes_and_every_image_is_there_once(tmp_path):
 
 def test_order_is_mixed_and_always_the_same(tmp_path):
     write_set(tmp_path, count=30)
-    labels = folder_data.load(str(tmp_path), "train")[1]
+    labels = folders.load(str(tmp_path), "train")[1]
     assert 5 < labels[:20].sum() < 15 and not (np.diff(labels) >= 0).all()
-    np.testing.assert_array_equal(labels, folder_data.load(str(tmp_path), "train")[1])
+    np.testing.assert_array_equal(labels, folders.load(str(tmp_path), "train")[1])
 
 
 def test_one_coloured_image_makes_the_set_coloured(tmp_path):
@@ -73,7 +73,7 @@ def test_one_coloured_image_makes_the_set_coloured(tmp_path):
     write(tmp_path / "train" / "b" / "z.png", np.full((6, 5, 3), (200, 100, 50)))
     write_set(tmp_path, "test")
     for part in ("train", "test"):  # the test images are grey, but the model is one for RGB
-        pixels, _, _ = folder_data.load(str(tmp_path), part)
+        pixels, _, _ = folders.load(str(tmp_path), part)
         assert pixels.shape[1:] == (3, 6, 5)
         grey = pixels[pixels[:, 0, 1, 1] == 100]
         assert len(grey) == 8 and (grey[:, 0] == grey[:, 1]).all() and (grey[:, 0] == grey[:, 2]).all()
@@ -84,7 +84,7 @@ def test_images_of_several_sizes_need_image_size(tmp_path):
     write(tmp_path / "train" / "b" / "wide.png", np.full((10, 20), 200))
     message = error_of(tmp_path)
     assert "--image_size" in message and "10x20" in message and "6x5" in message and "wide.png" in message
-    pixels, _, _ = folder_data.load(str(tmp_path), "train", 16)
+    pixels, _, _ = folders.load(str(tmp_path), "train", 16)
     assert pixels.shape == (9, 1, 16, 16)
     wide = pixels[pixels.max(axis=(1, 2, 3)) == 200][0, 0]
     assert (wide[4:12] == 200).all() and not wide[:4].any() and not wide[12:].any()
@@ -102,7 +102,7 @@ def test_parts_have_to_fit_those_of_train(tmp_path):
 def test_part_may_lack_a_class_but_train_may_not(tmp_path):
     write_set(tmp_path)
     write_set(tmp_path, "test", names=["b"])
-    _, labels, classes = folder_data.load(str(tmp_path), "test")
+    _, labels, classes = folders.load(str(tmp_path), "test")
     assert classes == ["a", "b"] and labels.tolist() == [1] * 4
     (tmp_path / "train" / "c").mkdir()
     assert os.path.join("train", "c") in error_of(tmp_path)
@@ -110,7 +110,7 @@ def test_part_may_lack_a_class_but_train_may_not(tmp_path):
 
 def test_part_alone_speaks_for_itself(tmp_path):
     write_set(tmp_path, "test", names=["x", "y"])
-    pixels, _, classes = folder_data.load(str(tmp_path), "test")
+    pixels, _, classes = folders.load(str(tmp_path), "test")
     assert classes == ["x", "y"] and pixels.shape == (8, 1, 6, 5)
 
 
@@ -153,15 +153,15 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     assert "link out of" in error_of(root) and "9.png" in error_of(root)
     (root / "train" / "a" / "9.png").unlink()
     (root / "train" / "a" / "9.png").symlink_to(root / "train" / "a" / "0.png")
-    assert len(folder_data.load(str(root), "train")[0]) == 9
+    assert len(folders.load(str(root), "train")[0]) == 9
     (tmp_path / "link").symlink_to(root)  # the data set itself may be one
-    assert len(folder_data.load(str(tmp_path / "link"), "train")[0]) == 9
+    assert len(folders.load(str(tmp_path / "link"), "train")[0]) == 9
 
 
 def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     write_set(tmp_path)
-    monkeypatch.setattr(folder_data, "MAX_BYTES", 8 * 16 * 16)
-    assert len(folder_data.load(str(tmp_path), "train", 16)[0]) == 8
+    monkeypatch.setattr(folders, "MAX_BYTES", 8 * 16 * 16)
+    assert len(folders.load(str(tmp_path), "train", 16)[0]) == 8
     message = error_of(tmp_path, image_size=17)
     assert "--image_size" in message and "17x17" in message and "8 images" in message
 
@@ -169,7 +169,7 @@ def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path,
 def test_images_that_are_too_large_need_image_size(tmp_path):
     write(tmp_path / "train" / "a" / "0.png", np.zeros((1, 5000)))
     assert "1x5000" in error_of(tmp_path) and "--image_size" in error_of(tmp_path)
-    assert folder_data.load(str(tmp_path), "train", 8)[0].shape == (1, 1, 8, 8)
+    assert folders.load(str(tmp_path), "train", 8)[0].shape == (1, 1, 8, 8)
 
 
 # ---- splits

@@ -14,10 +14,9 @@ import pytest
 import safetensors.numpy
 from test_main import ROOT, Place
 
-import checkpoint
-import published
 from data_loader import get_test
-from evaluation import evaluate
+from ram.evaluation import evaluate
+from ram.runs import checkpoint, published
 from utils import UserError
 
 

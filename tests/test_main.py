@@ -15,20 +15,21 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, run_as_main, run_measured, same, without_seconds
+from helpers import ROOT, copy_checkout, run_as_main, run_measured, same, without_seconds
 
-import checkpoint
 import main
-import published
 import trainer
 import utils
 from config import BEFORE, get_config
 from data_loader import get_test
-from evaluation import evaluate
 from model import RecurrentAttention
-from presets import PRESETS
-from utils import Interrupted, UserError
-from weights import RunFiles, find_weights
+from ram.draw import snapshots
+from ram.evaluation import evaluate
+from ram.presets import PRESETS
+from ram.runs import checkpoint, published
+from ram.runs.weights import RunFiles, find_weights
+from ram.system.signals import Interrupted
+from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -270,7 +271,7 @@ WRITES = {
     "checkpoint": (checkpoint, "write_latest"),
     "best checkpoint": (checkpoint, "write"),
     "log": (utils.JsonLines, "append"),
-    "glimpses": (utils, "save_glimpses"),
+    "glimpses": (snapshots, "save_glimpses"),
 }
 
 
@@ -517,9 +518,8 @@ def test_damaged_checkpoint_is_refused_with_the_way_out(place):
 def test_commands_work_from_anywhere_and_leave_the_checkout_alone(tmp_path, tiny_mnist):
     checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
     checkout.mkdir(), elsewhere.mkdir()
-    for path in ROOT.glob("*.py"):
-        shutil.copy(path, checkout)
-    for path in [*checkout.iterdir(), checkout]:
+    copy_checkout(checkout)
+    for path in [*checkout.rglob("*"), checkout]:
         path.chmod(0o555)
     before = {path.name: path.stat().st_mtime_ns for path in checkout.rglob("*")}
     place = Place(tmp_path / "place", tiny_mnist.folder)
@@ -773,8 +773,8 @@ def test_all_cores_are_used_unless_the_user_chose(tmp_path, chosen, imported_bef
     (tmp_path / "paddle.py").write_text(textwrap.dedent(FAKE_PADDLE))
     env = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
     env.update({"OMP_NUM_THREADS": chosen} if chosen else {}, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    code = "import paddle, utils" if imported_before else "import utils"
-    code += "; utils.prepare_cpu(); utils.prepare_cpu(); import paddle; print(paddle.set_to, utils.available_cores())"
+    code = ("import paddle; " if imported_before else "") + "from ram.system import cpu"
+    code += "; cpu.prepare_cpu(); cpu.prepare_cpu(); import paddle; print(paddle.set_to, cpu.available_cores())"
     out = subprocess.run([sys.executable, "-B", "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     found, cores = out.rsplit(maxsplit=1)
     assert found == expected.replace("N", cores)

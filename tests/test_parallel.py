@@ -25,10 +25,11 @@ if __name__ == "__main__":
 import pytest
 from helpers import ROOT, easy_images, folders, registered, run_as_main
 
-import checkpoint
-import parallel
 from config import get_config
-from utils import UserError, choose_device
+from ram.runs import checkpoint
+from ram.system import processes
+from ram.system.cpu import choose_device
+from utils import UserError
 
 SMALL = (
     "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False "
@@ -66,8 +67,8 @@ def measure() -> dict[str, np.ndarray]:
     """What has to be the same however many processes compute it."""
     import paddle
 
-    import evaluation
     import trainer as module
+    from ram import evaluation
 
     found = {}
     for recipe in RECIPES:
@@ -105,12 +106,12 @@ def measure() -> dict[str, np.ndarray]:
 def measure_in_one_of_several(path: str) -> None:
     """Write what this process computes to `<path>.<number>.npz`."""
     choose_device(False)
-    with parallel.together():
+    with processes.together():
         found = measure()
         with pytest.raises(UserError) as caught:
-            parallel.check_same(settings=b"", weights=str(parallel.rank()).encode())
+            processes.check_same(settings=b"", weights=str(processes.rank()).encode())
         refused, waited = np.array(str(caught.value)), np.array(seconds_of_a_sum())
-        np.savez(f"{path}.{parallel.rank()}.npz", refused=refused, waited=waited, **found)
+        np.savez(f"{path}.{processes.rank()}.npz", refused=refused, waited=waited, **found)
 
 
 def seconds_of_a_sum() -> float:
@@ -123,10 +124,10 @@ def seconds_of_a_sum() -> float:
         began.append(time.monotonic())
         all_reduce(tensor)
 
-    if parallel.rank() == 1:
+    if processes.rank() == 1:
         time.sleep(2)
     with mock.patch.object(paddle.distributed, "all_reduce", timed):
-        parallel.total(np.zeros(1))
+        processes.total(np.zeros(1))
     return time.monotonic() - began[0]
 
 
@@ -138,7 +139,7 @@ def fail_in_the_third_step(number: int, folder: str, flags: list[str]) -> None:
     real = Trainer.train_step
 
     def train_step(self, *batch):
-        if parallel.rank() == number and self.step == 2:
+        if processes.rank() == number and self.step == 2:
             raise UserError("its disk is full")
         return real(self, *batch)
 
@@ -149,7 +150,7 @@ def fail_in_the_third_step(number: int, folder: str, flags: list[str]) -> None:
 def run_apart(folder: str, data: str, flags: list[str]) -> None:
     """As tests/helpers.py, but process 1 has the weights of the same name in `folder`, as on another machine."""
     path = Path(next(flag for flag in flags if flag.startswith("--weights=")).split("=", 1)[1])
-    more = [f"--weights={Path(folder) / path.name}"] if parallel.rank() == 1 else []
+    more = [f"--weights={Path(folder) / path.name}"] if processes.rank() == 1 else []
     with registered(Path(data)):
         run_as_main([*flags, *more])
 
@@ -179,7 +180,7 @@ def test_shares_are_the_batch(monkeypatch, world):
         rows, weights = [], []
         for rank in range(world):
             monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
-            share = parallel.share(count)
+            share = processes.share(count)
             part = list(range(count))[share.rows]
             assert part and share.weight in (0, len(part) / count), "no process is without an image"
             rows += part if share.weight else []
@@ -193,11 +194,11 @@ def test_threads_are_the_cores_divided_by_the_processes_of_the_machine(tmp_path)
     fake = "import types; set_to = []; base = types.SimpleNamespace(core=types.SimpleNamespace("
     (tmp_path / "paddle.py").write_text(textwrap.dedent(fake + "set_num_threads=set_to.append))"))
     code = (
-        "import utils; utils.available_cores = lambda: 8; utils.prepare_cpu(); import paddle; "
-        "print(paddle.set_to, utils.num_threads())"
+        "from ram.system import cpu; cpu.available_cores = lambda: 8; cpu.prepare_cpu(); import paddle; "
+        "print(paddle.set_to, cpu.num_threads())"
     )
-    for processes, chosen, expected in (("2", "1", "[4] 4"), ("9", "1", "[1] 1"), ("2", "3", "[] 3")):
-        env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PADDLE_LOCAL_SIZE": processes}
+    for count, chosen, expected in (("2", "1", "[4] 4"), ("9", "1", "[1] 1"), ("2", "3", "[] 3")):
+        env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PADDLE_LOCAL_SIZE": count}
         run = subprocess.run(
             [sys.executable, "-B", "-c", code],
             env={**env, "OMP_NUM_THREADS": chosen},

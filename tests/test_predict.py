@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_main import ROOT, Place, as_main
 
-import checkpoint
-import images
-import predict
 from config import get_config
 from data_loader import get_test
-from data_sources import DATASETS
-from images import BadImage
 from model import Noise, draw_noise
 from modules import Retina
+from ram.data import images
+from ram.data.images import BadImage
+from ram.data.sources import DATASETS
+from ram.runs import checkpoint
+from ram.use import predict
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
 
@@ -541,7 +541,6 @@ def test_reader_that_leaves_early_ends_it_quietly(trained, own):
 
 
 def test_importing_predict_changes_no_limit_of_pillow():
-    code = (
-        "from PIL import Image; before = Image.MAX_IMAGE_PIXELS; import images; assert before == Image.MAX_IMAGE_PIXELS"
-    )
+    code = "from PIL import Image; before = Image.MAX_IMAGE_PIXELS; from ram.data import images; "
+    code += "assert before == Image.MAX_IMAGE_PIXELS"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

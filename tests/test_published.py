@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, run_as_main, same
+from helpers import ROOT, copy_checkout, run_as_main, same
 from test_readme import section
 
-import checkpoint
 import main
-import published
-from building import build_model, load_weights
-from checkpoint import DamagedFile
 from config import CANVASES, differences, get_config, run_name, settings
 from data_loader import get_test, get_train_valid
-from evaluation import evaluate
-from presets import PRESETS
+from ram.build import build_model, load_weights
+from ram.evaluation import evaluate
+from ram.presets import PRESETS
+from ram.runs import checkpoint, published
+from ram.runs.checkpoint import DamagedFile
+from ram.use import publish as publishing
 from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
@@ -75,7 +75,7 @@ def trained(tmp_path_factory, tiny_mnist):
         for name, run in RUNS.items():
             main.main(get_config(flags(root, tiny_mnist, f"--preset={name}", "--plot_freq=0")))
             best = str(root / "ckpt" / f"{run}_model_best.pdparams")
-            published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}"]))
+            publishing.main(publishing.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}"]))
     return root
 
 
@@ -116,7 +116,7 @@ def check_pair(folder, name):
     assert facts.keys() == published.FACTS.keys()
     assert facts["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert weights.stat().st_size < 3_000_000
-    assert not set(published.MACHINE) & set(facts["settings"])
+    assert not set(publishing.MACHINE) & set(facts["settings"])
     config = published.trained_as(facts["settings"], name)
     assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
     assert facts["seed"] == config.random_seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
@@ -197,7 +197,7 @@ def test_published_errors_are_those_of_all_images(folder, name, tiny_mnist):
 def publish(trained, tiny_mnist, run, name, *more):
     best = str(trained / "ckpt" / f"{RUNS[run]}_model_best.pdparams")
     with short_presets():
-        published.main(published.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}", *more]))
+        publishing.main(publishing.get_arguments([best, f"--name={name}", f"--data_dir={tiny_mnist.folder}", *more]))
 
 
 def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
@@ -217,45 +217,47 @@ def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):
     message = refusal(publish, trained, tiny_mnist, "mnist", "translated")
     assert RUNS["mnist"] in message and "--core=relu (not lstm)" in message
     best = str(trained / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams")
-    message = refusal(published.publish, best, "mnist", data, "", True)
+    message = refusal(publishing.publish, best, "mnist", data, "", True)
     assert message.endswith(
         "--batch_size=32 (not 128), --ema=0.9 (not 0.999), --epochs=2 (not 300), --init_lr=0.01 (not 0.001), "
         "--limit=160 (not None)"
     ), "the run's name is that of --preset=mnist, the recipe is not"
     latest = trained / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"
-    assert "no best checkpoint" in refusal(published.publish, str(latest), "mnist7", data)
-    assert "cannot read" in refusal(published.publish, str(tmp_path / "x_model_best.pdparams"), "mnist7", data)
+    assert "no best checkpoint" in refusal(publishing.publish, str(latest), "mnist7", data)
+    assert "cannot read" in refusal(publishing.publish, str(tmp_path / "x_model_best.pdparams"), "mnist7", data)
     best = tmp_path / "x_model_best.pdparams"
     shutil.copy(trained / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams", best)
     another = checkpoint.read(str(latest))
     another["history"] = [{**record, "val_acc": record["val_acc"] + 1} for record in another["history"]]
     checkpoint.write(str(tmp_path / "x_ckpt.pdparams"), another)
-    assert "is not the training of" in refusal(published.publish, str(best), "mnist7", data)
+    assert "is not the training of" in refusal(publishing.publish, str(best), "mnist7", data)
     bare = checkpoint.read(str(best))["model"]
     paddle.save({"epoch": 1, "model_state": {name: paddle.to_tensor(value) for name, value in bare.items()}}, str(best))
-    assert "another program" in refusal(published.publish, str(best), "mnist7", data)
+    assert "another program" in refusal(publishing.publish, str(best), "mnist7", data)
     assert content(folder) == before
 
 
 def test_large_models_are_not_published(folder, trained, tiny_mnist, monkeypatch):
-    monkeypatch.setattr(published, "LARGEST", 10**5)
+    monkeypatch.setattr(publishing, "LARGEST", 10**5)
     before = content(folder)
     assert "at most 100,000" in refusal(publish, trained, tiny_mnist, "mnist", "mnist", "--force")
     assert content(folder) == before
 
 
 def test_the_command_lists_what_there_is(folder, capsys):
-    published.main(published.get_arguments([]))
+    assert main.main(get_config(["--preset=help"])) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["mnist", "cluttered60"]
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert [line.split()[0] for line in lines if "published" in line] == ["mnist", "cluttered60"]
     assert str(published.load("mnist").facts["test_error"]["M=10"]) in lines[0]
 
 
 @posix
-@pytest.mark.parametrize("arguments", [["--nam=x"], ["--name=mnist"], ["x.pdparams"], ["x", "--name=mnist"]])
+@pytest.mark.parametrize("arguments", [["--nam=x"], ["--name=mnist"], ["x.pdparams"], ["x", "--name=mnist"], []])
 def test_errors_of_the_command_are_one_line(arguments):
-    done = subprocess.run([sys.executable, "-B", ROOT / "published.py", *arguments], capture_output=True, text=True)
-    assert done.returncode == 2 and re.fullmatch(r"published\.py: [^\n]+\n", done.stderr), done.stderr
+    command = [sys.executable, "-B", "-m", "ram.use.publish", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and re.fullmatch(r"publish: [^\n]+\n", done.stderr), done.stderr
 
 
 # ---- finding
@@ -379,8 +381,7 @@ def test_fresh_clone(trained, tmp_path, tiny_mnist):
     checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
     shutil.copytree(trained / "published", checkout / "ckpt" / "published")
     elsewhere.mkdir()
-    for path in ROOT.glob("*.py"):
-        shutil.copy(path, checkout)
+    copy_checkout(checkout)
     env = {**os.environ, "RAM_CHECKOUT": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     expected = json.loads((trained / "published" / "mnist.json").read_text())
     file = "ckpt/published/mnist.safetensors"

@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 
 import config
-import published
 import visualize
+from ram.use import publish as publishing
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_flags_stand_in_the_order_and_groups_of_the_parser():
 
 def test_no_flag_is_named_that_does_not_exist():
     named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
-    for file in ("benchmark.py", "published.py", "visualize.py"):
+    for file in ("benchmark.py", "ram/use/publish.py", "visualize.py"):
         named -= set(re.findall(r'"(--\w+)"', (ROOT / file).read_text(encoding="utf-8")))
     # Those of paddle.distributed.launch:
     launcher = {"--nproc_per_node", "--gpus", "--nnodes", "--rank", "--master", "--log_dir"}
@@ -81,8 +81,8 @@ def test_every_command_is_understood():
         arguments = shlex.split(command.split("&&")[-1].split(" | ")[0], comments=True)
         config.get_config(arguments[2:])
     for block in blocks(README):
-        for arguments in re.findall(r"python published\.py(.*)", block):
-            published.get_arguments(shlex.split(arguments, comments=True))
+        for arguments in re.findall(r"python -m ram\.use\.publish(.*)", block):
+            publishing.get_arguments(shlex.split(arguments, comments=True))
         for command in re.findall(r"python visualize\.py (.*)", block):
             name, *arguments = shlex.split(command, comments=True)
             visualize.parse(name, arguments)
@@ -104,7 +104,7 @@ def test_every_metric_is_defined_once():
 
 def test_every_linked_file_exists():
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in link]
-    assert "plots/readme/ram.png" in links and "LICENSE" in links
+    assert "docs/images/ram.png" in links and "LICENSE" in links
     titles = re.findall(r"^#+ (.*)", README, re.MULTILINE)
     headings = {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
     for link in links:
@@ -115,7 +115,7 @@ def test_every_linked_file_exists():
 
 
 def test_every_named_piece_of_code_exists():
-    named = re.findall(r"\[`(\w+\.py)`\]\(\1\) `([\w.]+)`", README)
+    named = re.findall(r"\[`([\w/]+\.py)`\]\(\1\) `([\w.]+)`", README)
     assert len(named) > 8
     for file, name in named:
         scope = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
@@ -144,7 +144,7 @@ def test_predicted_steps_of_several_gpus_follow_from_the_formula():
 
 
 def test_the_diagram_is_small():
-    assert (ROOT / "plots" / "readme" / "ram.png").stat().st_size < 200_000
+    assert (ROOT / "docs" / "images" / "ram.png").stat().st_size < 200_000
 
 
 def test_no_marker_is_left():

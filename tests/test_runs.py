@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from helpers import folders, run_as_main, same
 
-import checkpoint
-import evaluation
 import main
-import runs
 import trainer
 from config import get_config
-from utils import Interrupted, UserError
+from ram import evaluation
+from ram.runs import checkpoint, seeds
+from ram.system.signals import Interrupted
+from utils import UserError
 
 FLAGS = "--model=fc64 --use_gpu=False --batch_size=32 --init_lr=0.02 --ema=0.9 --epochs=2 --limit=96 --M=3".split()
 NAME = "fc64_mnist"
@@ -100,18 +100,18 @@ def signal_at_step(monkeypatch, step):
 
 
 def test_spread_is_that_of_a_sample():
-    assert runs.spread([1.0, 2.0, 4.0]) == {"mean": pytest.approx(7 / 3), "std": pytest.approx((7 / 3) ** 0.5)}
-    assert runs.spread([0.5]) == {"mean": 0.5, "std": None}
+    assert seeds.spread([1.0, 2.0, 4.0]) == {"mean": pytest.approx(7 / 3), "std": pytest.approx((7 / 3) ** 0.5)}
+    assert seeds.spread([0.5]) == {"mean": 0.5, "std": None}
 
 
 def test_line_of_errors():
-    assert runs.error_line([0.49, 0.45, 0.55]) == "[*] Test error: 0.50 +- 0.05 over 3 runs, in %"
-    assert runs.error_line([0.49]) == "[*] Test error: 0.49 +- n/a over 1 runs, in %"
+    assert seeds.error_line([0.49, 0.45, 0.55]) == "[*] Test error: 0.50 +- 0.05 over 3 runs, in %"
+    assert seeds.error_line([0.49]) == "[*] Test error: 0.49 +- n/a over 1 runs, in %"
 
 
 def test_each_run_has_its_seed_and_all_else_in_common():
     config = get_config(["--num_runs=3", "--random_seed=7", "--std=0.3"])
-    configs = runs.each(config)
+    configs = seeds.each(config)
     assert [one.random_seed for one in configs] == [7, 8, 9] and config.random_seed == 7
     assert [{**vars(one), "random_seed": 7, "explicit": 0} for one in configs] == 3 * [{**vars(config), "explicit": 0}]
 
@@ -124,8 +124,8 @@ def test_epoch_that_some_runs_did_not_reach_counts_the_others():
         ]
 
     test = evaluation.Evaluation(0.1, 90, 100, 5)
-    done = [runs.Run(seed, f"r{seed}", history(*errors), test) for seed, errors in ((1, [5.0, 3.0]), (2, [7.0]))]
-    results = runs.results(get_config(["--num_runs=2"]), done)
+    done = [seeds.Run(seed, f"r{seed}", history(*errors), test) for seed, errors in ((1, [5.0, 3.0]), (2, [7.0]))]
+    results = seeds.results(get_config(["--num_runs=2"]), done)
     first, second = results["epochs"]
     assert (first["epoch"], first["runs"], second["epoch"], second["runs"]) == (1, 2, 2, 1)
     assert first["val_err"] == {"mean": 6.0, "std": pytest.approx(2**0.5)}
@@ -152,7 +152,7 @@ def test_results_are_those_of_the_logs_and_the_printed_tests(undisturbed):
         best = [record for record in log if record["best"]][-1]
         assert (run["best_epoch"], run["val_err"]) == (best["epoch"], best["val_err"]) and run["M"] == 1
     errors = [run["test_err"] for run in results["runs"]]
-    assert undisturbed.lines[-1] == runs.error_line(errors)
+    assert undisturbed.lines[-1] == seeds.error_line(errors)
     assert results["test_err"]["mean"] == pytest.approx(statistics.mean(errors))
 
 

@@ -13,13 +13,14 @@ import pytest
 from helpers import easy_images, same, without_seconds
 
 import trainer as trainer_module
-from building import load_weights
 from config import get_config
 from data_loader import Split
-from evaluation import EVAL_BATCH, Evaluation, evaluate
 from model import Noise, draw_noise
+from ram.build import load_weights
+from ram.evaluation import EVAL_BATCH, Evaluation, evaluate
+from ram.system.signals import Interrupted
 from trainer import NotFinite, Trainer, learning_rate
-from utils import Interrupted, UserError, generator
+from utils import UserError, generator
 
 SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --batch_size=16 --patch_size=6".split()
 

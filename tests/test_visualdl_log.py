@@ -10,15 +10,15 @@ import pytest
 from helpers import folders
 from PIL import Image
 
-import checkpoint
 import main
 from config import get_config
+from ram.runs import checkpoint
 from utils import UserError
 
 pytest.importorskip("visualdl")
 from visualdl import LogReader
 
-from visualdl_log import VisualDLLog, trim
+from ram.draw.visualdl import VisualDLLog, trim
 
 SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False --limit=96"
 RUN = "ram_3_6x6_1_h16_g12_l8"

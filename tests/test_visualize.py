@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import main
-import pictures
-import runs
 import visualize
 from config import get_config
-from evaluation import Evaluation, evaluate
 from modules import Retina
-from pictures import Curve, Geometry, Look, Shown, Snapshot
+from ram.draw import figures as pictures
+from ram.draw.figures import Curve, Geometry, Look, Shown, Snapshot
+from ram.evaluation import Evaluation, evaluate
+from ram.runs import seeds
 from utils import UserError
 
 SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --patch_size=6 --use_gpu=False".split()
@@ -95,7 +95,7 @@ def test_badges_do_not_hide_each_other():
 
 @pytest.mark.parametrize("core", ["relu", "lstm"])
 def test_states_are_those_of_the_rollout(core):
-    from building import build_model
+    from ram.build import build_model
 
     config = get_config([*TWO_SCALES, f"--core={core}"])
     model = build_model(config, (1, 28, 28), 10)
@@ -129,8 +129,8 @@ def test_a_close_look_is_the_first_rollout_of_the_evaluation(place):
 
 def test_glimpses_are_shown_as_pixels_whatever_the_normalisation(place):
     config = visualize.parse("glimpses", [*SMALL, *place[1]])
-    from building import build_model
     from data_loader import get_test
+    from ram.build import build_model
 
     split = get_test(config)
     looks = []
@@ -380,8 +380,8 @@ def test_mean_and_band_over_runs(tmp_path):
 
 def test_results_of_several_runs_give_the_same_curve_as_their_logs(tmp_path):
     histories = [records(10, 4, 2, best=True), records(20, 8, best=True)]
-    done = [runs.Run(i, f"r{i}", history, Evaluation(0.1, 9, 10)) for i, history in enumerate(histories)]
-    (tmp_path / "x_results.json").write_text(json.dumps(runs.results(get_config([]), done)))
+    done = [seeds.Run(i, f"r{i}", history, Evaluation(0.1, 9, 10)) for i, history in enumerate(histories)]
+    (tmp_path / "x_results.json").write_text(json.dumps(seeds.results(get_config([]), done)))
     logs = [store(tmp_path / f"{i}.jsonl", history) for i, history in enumerate(histories)]
     joined, read = (
         visualize.read_group(f"x={logs[0]},{logs[1]}"),

@@ -79,12 +79,12 @@ class Nursery:
 def nurse(data: str) -> None:
     from helpers import registered, run_as_main
 
-    import utils
+    from ram.system.cpu import prepare_cpu
 
-    utils.prepare_cpu()
+    prepare_cpu()
     import main  # noqa: F401 - all that it may need is imported now
-    import predict  # noqa: F401
     import trainer  # noqa: F401
+    from ram.use import predict  # noqa: F401
 
     with registered(Path(data)):
         for line in sys.stdin:

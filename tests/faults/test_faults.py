@@ -18,8 +18,8 @@ from helpers import same
 from test_data_sources import NAMES, Tiny
 from test_main import RUN, Place
 
-import checkpoint
-from data_sources import fetch, to_idx
+from ram.data.sources import fetch, to_idx
+from ram.runs import checkpoint
 from trainer import Trainer
 from utils import UserError
 
@@ -42,7 +42,7 @@ def deadly(function):
     return call
 for name in ("fsync", "link", "replace", "remove"):
     setattr(os, name, deadly(getattr(os, name)))
-import checkpoint
+from ram.runs import checkpoint
 checkpoint.open = deadly(open)
 """
 
@@ -174,7 +174,7 @@ def test_standard_error_that_is_full_ends_with_its_status(run, undisturbed):
 
 def test_process_without_standard_streams_trains_as_any_other(run, undisturbed):
     """As services are started. The files that it opens must not get their numbers."""
-    seen = "import checkpoint; checkpoint.open = lambda *a, **k: seen(open(*a, **k))\n"
+    seen = "from ram.runs import checkpoint; checkpoint.open = lambda *a, **k: seen(open(*a, **k))\n"
     seen += "def seen(file):\n    assert file.fileno() > 2\n    return file\n"
     close = "import os, sys; [os.close(n) for n in range(3)]; sys.stdin = sys.stdout = sys.stderr = None"
     assert run.call(setup=seen + close)[0] == 0
@@ -198,8 +198,8 @@ def test_memory_that_is_not_there_is_told(run):
 def test_data_that_do_not_fit_on_the_disk_are_used_all_the_same(run, undisturbed, target, tmp_path):
     """The files come from another source, here a folder, and cannot be kept."""
     own = tmp_path / "data"
-    registry = "import data_sources as d, dataclasses; d.DATASETS['mnist'] = dataclasses.replace(d.DATASETS['mnist'], "
-    registry += f"packages=({str(target.folder / 'mnist')!r},)); "
+    registry = "import dataclasses; from ram.data.sources import DATASETS as d; "
+    registry += f"d['mnist'] = dataclasses.replace(d['mnist'], packages=({str(target.folder / 'mnist')!r},)); "
     # A checkpoint has 60 kB, the training images 235.
     status, out, err = run.call(f"--data_dir={own}", setup=registry + LIMIT.format(150_000))
     assert status == 0 and "cannot be kept" in out, err

@@ -16,7 +16,7 @@ from test_config import FLAGS, NUMBERS, SWITCHES
 
 import main
 from config import get_config, run_name
-from data_sources import DATASETS
+from ram.data.sources import DATASETS
 from utils import UserError
 
 NASTY = (

@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from test_checkpoint import FRAGMENTS, P4, content, only_plain, respelt
 
-import checkpoint
-import safe_pickle
-from data_sources import Damaged, parse_idx, to_idx
+from ram.data.sources import Damaged, parse_idx, to_idx
+from ram.runs import checkpoint, unpickle
 from utils import UserError
 
 EXAMPLES = 500  # of a round; each has a seed of its own, which a failure names
@@ -46,8 +45,8 @@ def pickles():
 
 def read_pickle(data, folder):
     try:
-        assert only_plain(safe_pickle.unpickle(data, "file"))
-    except safe_pickle.DamagedFile as error:
+        assert only_plain(unpickle.unpickle(data, "file"))
+    except unpickle.DamagedFile as error:
         assert "\n" not in str(error)
 
 

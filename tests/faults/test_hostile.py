@@ -15,7 +15,7 @@ from test_checkpoint import hostile
 from test_main import Place
 from test_published import LIES, packed, tensor
 
-import checkpoint
+from ram.runs import checkpoint
 from utils import UserError
 
 

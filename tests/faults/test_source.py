@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from data_sources import DATASETS
+from ram.data.sources import DATASETS
 
 # Calls by the end of their name. `exec`, `eval` and `compile` are meant only where they are called by that name alone.
 UNSAFE = {

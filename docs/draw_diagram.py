@@ -1,6 +1,6 @@
-"""Draw the README's diagram of the model, plots/readme/ram.png.
+"""Draw the README's diagram of the model, docs/images/ram.png.
 
-    python plots/draw_diagram.py [FILE]
+    python docs/draw_diagram.py [FILE]
 
 The digit is the first training image of MNIST if data/mnist holds it, else a stroke; the path of glimpses is made up.
 """
@@ -208,6 +208,6 @@ def draw_legend(canvas: Canvas) -> None:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "plots" / "readme" / "ram.png"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "ram.png"
     draw(target)
     print(f"[*] Wrote {target}: {target.stat().st_size / 1000:.0f} kB")

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-import checkpoint
-import published
 from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, completed, differences, get_config, run_name, settings
+from ram.runs import checkpoint, published
 from utils import UserError, listed, printable
 
 

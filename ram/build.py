@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from baselines import Baseline
 from model import RecurrentAttention
+from ram.baselines import Baseline
 from utils import UserError, printable, to_tensor
 
 

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from safe_pickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
+from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
 from utils import UserError
 
 try:

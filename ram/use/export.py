@@ -17,12 +17,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
-import checkpoint
-import deploy
 from config import ARCHITECTURE, DATA, settings
 from model import Noise
 from modules import Layout, Retina
-from predict import Classifier, load_classifier
+from ram.runs import checkpoint
+from ram.use import deploy
+from ram.use.predict import Classifier, load_classifier
 from utils import UserError, generator, listed, make_folder
 
 BATCHES = (1, 5, 32, 2)  # numbers of images that are shown at once to what was exported, one batch after the other

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from safe_pickle import DamagedFile, unpickle
+from ram.runs.unpickle import DamagedFile, unpickle
 from utils import UserError
 
 STALL_SECONDS = 15.0  # a source that makes no progress for this long is given up

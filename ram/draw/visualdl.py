@@ -73,7 +73,7 @@ class VisualDLLog:
 
 def draw(glimpses: dict[str, np.ndarray], epoch: int) -> np.ndarray:
     """A picture (H, W, 3) of what `Trainer.glimpses` gave."""
-    import pictures
+    from ram.draw import figures as pictures
 
     snapshot, geometry = pictures.snapshot_of(glimpses, epoch)
     return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {epoch}"))

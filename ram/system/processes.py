@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils import STOP_SIGNALS, Interrupted, UserError
+from ram.system.signals import STOP_SIGNALS, Interrupted
+from utils import UserError
 
 POLL_SECONDS = 0.5  # between looks at whether another process has failed
 PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less than the launcher has

@@ -131,8 +131,3 @@ PRESETS = {
         },
     ),
 }
-
-
-def listing() -> str:
-    """All presets, a line each."""
-    return "\n".join(f"{name:<20} {preset.about}" for name, preset in PRESETS.items())

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-import images
+from ram.data import images
 from utils import UserError, generator, listed
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory

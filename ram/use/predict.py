@@ -12,11 +12,11 @@ import numpy as np
 import paddle
 from PIL import Image, ImageDraw
 
-import images
-from building import build_trained
 from config import CANVASES
-from data_sources import DATASETS
 from model import Noise, RecurrentAttention, draw_noise
+from ram.build import build_trained
+from ram.data import images
+from ram.data.sources import DATASETS
 from utils import UserError, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed

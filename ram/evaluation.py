@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-import parallel
-from baselines import Baseline
 from model import Noise, RecurrentAttention, draw_noise
+from ram.baselines import Baseline
+from ram.system import processes
 from utils import to_tensor
 
 EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
@@ -64,7 +64,7 @@ def evaluate(
     rollouts = M if model.samples and locations == "sampled" else 1
     noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
     found = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
-    for number in range(parallel.rank(), len(found), parallel.world()):
+    for number in range(processes.rank(), len(found), processes.world()):
         index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
         scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
@@ -78,6 +78,6 @@ def evaluate(
         loss = float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
         found[number] = loss, int((probs.argmax(axis=1) == y).sum())
     loss, correct = 0.0, 0
-    for of_batch in parallel.total(found).tolist():  # one after the other: the order decides on the rounding
+    for of_batch in processes.total(found).tolist():  # one after the other: the order decides on the rounding
         loss, correct = loss + of_batch[0], correct + int(of_batch[1])
     return Evaluation(loss / len(split), correct, len(split), rollouts)

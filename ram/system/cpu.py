@@ -1,0 +1,126 @@
+"""This machine's processor: threads, fast kernels, memory, and the device that Paddle computes on."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import warnings
+from importlib import metadata
+
+import numpy as np
+
+from utils import UserError
+
+_threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
+
+
+def prepare_cpu() -> None:
+    """Make matrix products fast on this CPU. Called before paddle is imported, it can do all it knows.
+
+    Threads: importing paddle leaves one thread unless OMP_NUM_THREADS is set; all cores are used instead, divided by
+    the processes that Paddle's launcher has started on this machine. An OMP_NUM_THREADS that the user set is respected.
+
+    Kernels: the MKL inside Paddle's packages takes its slow generic path on processors that are not Intel's, whatever
+    they can do. MKL_DEBUG_CPU_TYPE, a switch of just that MKL, names the path to take: 7 is AVX-512, 5 is AVX2. Both
+    are measured in the README; a value that the user set is respected.
+    """
+    if _threads:
+        return
+    first_import = "paddle" not in sys.modules
+    processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
+    # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 is no longer known to be the user's wish.
+    # The launcher has imported it.
+    known = first_import and not processes
+    threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (known and "OMP_NUM_THREADS" in os.environ)
+    flags = cpu_flags()
+    if first_import and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7")
+    elif first_import and {"avx2", "fma"} <= flags:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    check_numpy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
+        try:
+            import paddle
+        except ModuleNotFoundError as error:
+            if error.name != "paddle":
+                raise
+            raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
+
+    keep_memory()
+    cores = max(1, available_cores() // int(processes or 1))
+    threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else cores
+    if not threads_chosen:
+        paddle.base.core.set_num_threads(threads)
+    _threads.append(threads)
+
+
+def num_threads() -> int | str:
+    """Threads that Paddle's matrix products use, since `prepare_cpu`."""
+    return _threads[0]
+
+
+def check_numpy() -> None:
+    """Raise UserError for a pair of Paddle and NumPy that would end the process without a word."""
+    for package in ("paddlepaddle", "paddlepaddle-gpu"):
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        if version.startswith("2.") and not np.__version__.startswith("1."):
+            raise UserError(f'{package} {version} does not work with numpy {np.__version__}: pip install "numpy<2"')
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory for the next operation instead of returning it to the system each time.
+
+    Paddle's CPU tensors come from malloc, and glibc returns every large block at once: the next operation then waits
+    for the kernel to clear its pages, which takes many times longer than the operation itself.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    if not mallopt(-3, 2**30):  # M_MMAP_THRESHOLD
+        mallopt(-3, 2**25)  # as much as an older glibc allows
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def cpu_flags() -> set[str]:
+    """Instruction sets of a processor that is not Intel's, as Linux names them; empty for Intel's and elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return set()
+    fields = {key.strip(): value.split() for key, value in lines.items()}
+    return set() if fields.get("vendor_id") == ["GenuineIntel"] else set(fields.get("flags", []))
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(use_gpu: bool) -> str:
+    """Set paddle's device, and say so in one line where a GPU was wanted and there is none."""
+    prepare_cpu()
+    import paddle
+
+    if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
+        return str(paddle.set_device("gpu"))
+    if use_gpu:
+        print(f"[*] No GPU that this Paddle can use: running on the CPU ({num_threads()} threads)")
+    return str(paddle.set_device("cpu"))

@@ -1,0 +1,161 @@
+"""Publish the best epoch of a training: test it, and write its weights and what is known of it to ckpt/published/.
+
+    python -m ram.use.publish ckpt/ram_6_8x8_1_model_best.pdparams --name=mnist
+
+Weights that would be too large in float32 are published in float16, and the errors are those of the rounded ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+
+import numpy as np
+
+from config import Parser, differences, get_config, settings
+from ram.presets import PRESETS
+from ram.runs import checkpoint, published
+from ram.runs.published import facts_path, load, path_of, summary, trained_as
+from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
+from utils import UserError, make_folder
+
+LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
+ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
+MACHINE = ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights")  # settings that are paths of one machine
+
+
+def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None = None, force: bool = False) -> None:
+    """Test the best checkpoint of a training, and write its two files, in float16 if float32 would be too large.
+
+    Args:
+        path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for what is known of the training.
+        name: the preset that it was trained with.
+        data_dir: folder of the data.
+        hardware: what it was trained on; None: this machine.
+        force: replace what is published under this name.
+
+    Raises:
+        UserError: it cannot be published; nothing is changed then.
+    """
+    from safetensors.numpy import save
+
+    target = path_of(name)
+    if not force and any(map(os.path.lexists, (target, facts_path(target)))):
+        raise UserError(f"{target} is published already; --force replaces it")
+    best, weights, history = read_training(path)
+    config = trained_as(best["settings"], path)
+    others = differences(best["settings"], settings(get_config([f"--preset={name}"])))
+    if others:
+        raise UserError(f"{path} was not trained as --preset={name} trains: {others}")
+    for precision in (np.float32, np.float16):
+        rounded = {key: np.ascontiguousarray(value, precision) for key, value in weights.items()}
+        data = save(rounded)
+        if len(data) <= LARGEST:
+            break
+    else:
+        raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
+    weights = {key: value.astype(np.float32) for key, value in rounded.items()}  # the ones that whoever gets them has
+    config.data_dir = data_dir
+    facts = {
+        "settings": {key: value for key, value in best["settings"].items() if key not in MACHINE},
+        "epoch": best["epoch"],
+        "epochs": len(history),
+        "seconds": round(sum(record["seconds"] for record in history), 1),
+        "seed": config.random_seed,
+        **errors(config, weights),
+        "image_shape": best["image_shape"],
+        "num_classes": best["num_classes"],
+        "hardware": hardware or f"{processor()}, threads: {num_threads()}",
+        "paddle": paddle_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    make_folder(published.FOLDER)
+    checkpoint.write_bytes(target, data)
+    checkpoint.write_json(facts_path(target), facts)
+    again = load(name)
+    if again.facts != facts or any(not np.array_equal(again.weights[key], weights[key]) for key in weights):
+        raise UserError(f"{target} does not hold what was written to it")
+    print(f"[*] Published {target}, {len(data):,} bytes: {summary(facts)}")
+
+
+def read_training(path: str) -> tuple[dict, dict[str, np.ndarray], list[dict]]:
+    """The content of a best checkpoint, the weights in it that are evaluated, and the history of its training.
+
+    Raises:
+        UserError: they cannot be read, or do not belong together.
+    """
+    ending = "_model_best.pdparams"
+    if not path.endswith(ending):
+        raise UserError(f"{path} is no best checkpoint of a training, <run>{ending}")
+    best = checkpoint.read(path)
+    weights = checkpoint.state_from(best, path)
+    if best.get("format") != checkpoint.FORMAT:
+        raise UserError(f"{path} was written by another program; only trainings of this one are published")
+    latest = path[: -len(ending)] + "_ckpt.pdparams"
+    history = checkpoint.read_latest(latest)["history"]
+    epoch = best["epoch"]
+    if len(history) < epoch or history[epoch - 1]["val_acc"] != best["best_valid_acc"]:
+        raise UserError(f"{latest} is not the training of {path}: their accuracies in epoch {epoch} differ")
+    return best, weights, history
+
+
+def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
+    """Errors in percent on all validation and all test images.
+
+    Noise on the test images is that of the default seed, as in `python main.py --preset=NAME --is_train=False`.
+    """
+    from data_loader import get_test, get_train_valid
+    from ram.build import build_trained
+    from ram.evaluation import evaluate
+
+    config.limit = None
+    found = {}
+    for key, split, seed in (
+        ("valid_error", get_train_valid(config)[1], config.random_seed),
+        ("test_error", get_test(config), get_config([]).random_seed),
+    ):
+        model = build_trained(config, split.image_shape, split.num_classes, weights)
+        results = {M: evaluate(model, split, config.num_glimpses, M, "sampled", seed) for M in ROLLOUTS}
+        found[key] = {f"M={M}": round(100 - result.accuracy, 4) for M, result in results.items()}
+    return found
+
+
+def paddle_version() -> str:
+    """The version of Paddle that runs here."""
+    import paddle
+
+    return str(paddle.__version__)
+
+
+def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the flags.
+
+    Raises:
+        UserError: for a flag that does not exist, or a value that is not allowed.
+    """
+    parser = Parser(prog="python -m ram.use.publish", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("checkpoint", help="<run>_model_best.pdparams of the training")
+    parser.add_argument("--name", choices=list(PRESETS), required=True, help="the preset that it was trained with")
+    parser.add_argument("--force", action="store_true", help="replace what is published under this name")
+    parser.add_argument("--hardware", help="what it was trained on (default: this machine)")
+    parser.add_argument("--data_dir", default="./data", help="folder of the data")
+    return parser.parse_args(argv)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Publish what the arguments name."""
+    prepare_cpu()
+    choose_device(False)
+    publish(arguments.checkpoint, arguments.name, arguments.data_dir, arguments.hardware, arguments.force)
+
+
+if __name__ == "__main__":
+    try:
+        main(get_arguments())
+    except UserError as error:
+        print(f"publish: {error}", file=sys.stderr)
+        sys.exit(2)
