@@ -42,6 +42,7 @@ import time
 
 from config import get_config
 from ram.system import processes
+from ram.system.command import command_line
 from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError
 
@@ -453,8 +454,4 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line("benchmark.py", lambda: main() and None)

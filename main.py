@@ -20,8 +20,8 @@ from config import FREE, KEPT, adopt, completed, data_set, deciding, experiment_
 from ram.runs import checkpoint, published, seeds
 from ram.runs.weights import RunFiles, check_fits, find_weights, read_weights
 from ram.system import processes
+from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
-from ram.system.signals import Interrupted, ignore_stop_signals
 from utils import JsonLines, UserError, make_folder
 
 
@@ -286,51 +286,5 @@ def test(config):
     return result
 
 
-def open_streams() -> None:
-    """Give a process that was started without standard streams some that lead nowhere: else the next files that it
-    opens get their numbers, and whatever a library has to say on them.
-    """
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= 2:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", encoding="utf-8"))
-
-
-def complain(message: str) -> None:
-    """Say what is wrong in a line on stderr, if that takes one."""
-    try:
-        print(f"main.py: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
 if __name__ == "__main__":
-    open_streams()
-    # A log shows each epoch when it ends; names that the terminal's encoding lacks are escaped.
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    try:
-        status = main(get_config())
-    except Interrupted as stop:
-        ignore_stop_signals()  # everything is saved: a second Ctrl-C would only bring a traceback
-        print(stop, flush=True)
-        sys.exit(128 + stop.signum)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except UserError as error:
-        complain(str(error))
-        sys.exit(2)
-    except MemoryError:
-        complain("there is not enough memory for this: smaller networks, images or batches need less")
-        sys.exit(2)
-    except OSError as error:  # a full disk behind the standard output, for example, so that it takes nothing more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        complain(str(error))
-        sys.exit(2)
-    if status:
-        sys.exit(status)
+    command_line("main.py", lambda: main(get_config()))

@@ -5,6 +5,7 @@ Nothing here knows the model.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -57,6 +58,24 @@ class Mean:
         return self.state.get(name, 0.0) / max(1, self.state["count"])
 
 
+@contextlib.contextmanager
+def file_access(action: str, path: str, advice: str = ""):
+    """Turn an OSError of the block into the one line `cannot ACTION PATH: reason`.
+
+    Args:
+        action: "read", "write" or "make the folder".
+        path: the file or folder, as the user knows it.
+        advice: what follows the reason.
+
+    Raises:
+        UserError: the operating system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {action} {path}: {error.strerror or error}{advice}") from None
+
+
 def to_tensor(array: np.ndarray):
     """`paddle.to_tensor` of an array, same type and same bits; but in Paddle 3.3 that never frees some 160 bytes of
     each call, which is hundreds of megabytes in a long training.
@@ -74,10 +93,8 @@ def make_folder(path: str) -> None:
     Raises:
         UserError: if that is not possible.
     """
-    try:
+    with file_access("make the folder", path):
         os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror or error}") from None
 
 
 class JsonLines:
@@ -92,18 +109,13 @@ class JsonLines:
         Raises:
             UserError: if it cannot be written.
         """
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
+        with file_access("write", self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
     def replace(self, records: list[dict]) -> None:
         """Make the log hold just these."""
         temporary = self.path + ".tmp"
-        try:
+        with file_access("write", self.path):
             with open(temporary, "w", encoding="utf-8") as file:
                 file.writelines(json.dumps(record) + "\n" for record in records)
             os.replace(temporary, self.path)
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None

@@ -28,8 +28,9 @@ from ram.draw import figures as pictures
 from ram.draw.figures import Curve, Geometry, Look, Shown, Snapshot
 from ram.runs import seeds
 from ram.runs.weights import RunFiles, check_fits, find_weights
+from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
-from utils import UserError, generator, make_folder
+from utils import UserError, file_access, generator, make_folder
 
 MARK = b"made by visualize.py"  # in every picture: it may be replaced
 DPI = 150  # of still pictures; films have 100
@@ -53,7 +54,7 @@ def write(path: str, data: bytes) -> None:
     """
     make_folder(os.path.dirname(path) or ".")
     temporary = f"{path}.tmp"
-    try:
+    with file_access("write", path):
         if os.path.lexists(path):
             with open(path, "rb") as file:
                 if MARK not in file.read():
@@ -61,8 +62,6 @@ def write(path: str, data: bytes) -> None:
         with open(temporary, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     print(f"[*] Wrote {path}")
 
 
@@ -324,10 +323,8 @@ def read_curve(path: str) -> Curve:
         UserError: it cannot be read, or holds no epochs.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with file_access("read", path), open(path, encoding="utf-8") as file:
             text = file.read()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} holds no curves of a training: it is no text") from None
     try:
@@ -507,15 +504,4 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
-    try:
-        run(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except UserError as error:
-        print(f"visualize.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # whoever read the standard output has gone, or the disk behind it is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"visualize.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line("visualize.py", lambda: run(sys.argv[1:]))

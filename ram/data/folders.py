@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ram.data import images
-from utils import UserError, generator, listed
+from utils import UserError, file_access, generator, listed
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
 MAX_SIDE = 4096  # pixels
@@ -103,11 +103,8 @@ def _files(data_dir, part, classes):
 
 
 def _entries(folder):
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+    with file_access("read", folder), os.scandir(folder) as entries:
+        return list(entries)
 
 
 def _usable(look, path, *arguments):

@@ -6,17 +6,15 @@ import os
 
 import numpy as np
 
-from utils import UserError, make_folder
+from utils import file_access, make_folder
 
 
 def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> None:
     """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later."""
     make_folder(folder)
     path = os.path.join(folder, f"glimpses_{epoch:04d}.npz")
-    try:
+    with file_access("write", path):
         np.savez_compressed(path, **arrays)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
@@ -38,10 +36,8 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
         axis.set_title(str(label))
     make_folder(folder)
     path = os.path.join(folder, f"sample_{title}.png")
-    try:
+    with file_access("write", path):
         figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         from PIL import Image
 

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from utils import UserError
+from utils import UserError, file_access
 
 NEEDED = "--use_visualdl needs VisualDL: python -m pip install visualdl==2.5.3"
 BUCKETS = 40  # of a histogram
@@ -50,7 +50,7 @@ class VisualDLLog:
         from visualdl import LogWriter
 
         epoch = record["epoch"]
-        try:
+        with file_access("write to", self.folder):
             if not self.trimmed:
                 trim(os.path.join(self.folder, self.name), epoch)
                 self.trimmed = True
@@ -67,8 +67,6 @@ class VisualDLLog:
                         writer.add_histogram(tag=name, values=values, step=epoch, buckets=BUCKETS if wide else 1)
                 if picture is not None:
                     writer.add_image(tag="glimpses", img=picture, step=epoch)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
 
 
 def draw(glimpses: dict[str, np.ndarray], epoch: int) -> np.ndarray:

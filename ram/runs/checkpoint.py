@@ -20,7 +20,7 @@ import time
 import numpy as np
 
 from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
-from utils import UserError
+from utils import UserError, file_access
 
 try:
     import fcntl
@@ -64,7 +64,7 @@ def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
         DamagedFile: it is no ordinary file, or has more than `most` bytes.
         UserError: it is missing or cannot be read.
     """
-    try:
+    with file_access("read", path):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise DamagedFile(f"{path} cannot be used: it is a folder")
@@ -73,8 +73,6 @@ def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
         with open(path, "rb") as file:
             head = file.read(2)
             return head + file.read(status.st_size) if head.startswith(start) else head
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _digest(data, at):
@@ -198,7 +196,7 @@ def _replace(path, data, keep=None):
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     link = os.path.join(folder, f".{name}.{os.getpid()}.prev.tmp")
-    try:
+    with file_access("write", path, advice="; what was there before stands"):
         _sweep(folder, name)
         try:
             with open(temporary, "xb") as file:  # "x": never through a link that somebody left there
@@ -215,8 +213,6 @@ def _replace(path, data, keep=None):
                 if os.path.lexists(leftover):
                     os.remove(leftover)
         _sync_folder(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before stands") from None
 
 
 def _second_name(path, link):
@@ -316,11 +312,9 @@ class RunLock:
         self.path = os.fspath(path)
 
     def __enter__(self):
-        try:
+        with file_access("write", self.path):
             os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
             self.file = open(self.path, "a+b", buffering=0)
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
         if not self._lock():
             self.file.seek(0)
             pid = re.sub(r"\D", "", self.file.read(20).decode("latin1")) or "unknown"

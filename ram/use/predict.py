@@ -17,7 +17,7 @@ from model import Noise, RecurrentAttention, draw_noise
 from ram.build import build_trained
 from ram.data import images
 from ram.data.sources import DATASETS
-from utils import UserError, make_folder, printable, to_tensor
+from utils import UserError, file_access, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
 SIDE = 28  # pixels: images of these two
@@ -232,10 +232,8 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
     picture = picture.resize((width * scale, height * scale), Image.NEAREST)
     if retina is not None:
         draw_path(picture, locations, np.array([width, height]), scale, retina)
-    try:
+    with file_access("write", path):
         picture.save(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def draw_path(picture: Image.Image, locations: np.ndarray, size: np.ndarray, scale: int, retina) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import sys
 import time
 
 import numpy as np
@@ -19,6 +18,7 @@ from config import Parser, differences, get_config, settings
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.published import facts_path, load, path_of, summary, trained_as
+from ram.system.command import command_line
 from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError, make_folder
 
@@ -154,8 +154,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(get_arguments())
-    except UserError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line("publish", lambda: main(get_arguments()))
