@@ -425,83 +425,9 @@ BEFORE = {
     "label_smoothing": 0.0,
     "location_mean": "tanh",
 }
-# What the files of the older Paddle version do not say of themselves.
-OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 # Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
 DATA = "dataset source canvas_size num_clutter image_size".split()
 
 
-def settings(config: argparse.Namespace) -> dict:
-    """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    unkept = ("explicit", "resume", "predict", "invert", "json", "export", "export_onnx")
-    return {name: value for name, value in sorted(vars(config).items()) if name not in unkept}
-
-
-def completed(saved: dict) -> dict:
-    """The settings in a file, with those that it does not say because it is older than their flags."""
-    return {**BEFORE, **saved}
-
-
-def deciding(saved: dict) -> dict:
-    """Those of the settings that decide what a training computes: two trainings that share them are the same."""
-    known = completed(saved)
-    idle = FREE - {"epochs", "train_patience"} | {"preset"}  # the schedules depend on the length
-    if known.get("model") != "ram":
-        idle |= set(LOOKING)
-    elif known.get("core") == "lstm":
-        idle |= {"core_init"}
-    return {name: value for name, value in known.items() if name not in idle}
-
-
-def differences(saved: dict, wanted: dict) -> str:
-    """In which settings that decide something, but the seed, one training is not the other; "" if in none.
-
-    Args:
-        saved: the settings that it had.
-        wanted: those that it should have had, which are named beside them.
-    """
-    had, should = deciding(saved), deciding(wanted)
-    names = sorted(name for name in had.keys() | should.keys() if had.get(name) != should.get(name))
-    names = [name for name in names if name != "random_seed"]
-    shown = [f"--{name}={had.get(name)} (not {should.get(name)})" for name in names[:5]]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:
-    """Take the named settings from a checkpoint, in place.
-
-    Args:
-        config: the flags of this run.
-        saved: the settings in the checkpoint.
-        path: the checkpoint, for the message.
-        names: which settings.
-        strict: whether a flag that was given and says otherwise is an error; if not, it wins.
-
-    Raises:
-        UserError: naming all that differ, or a value that no flag may have; nothing is changed then.
-    """
-    known = _as_flags({name: saved[name] for name in names if name in saved and hasattr(config, name)}, path)
-    given = [name for name in known if name in config.explicit and getattr(config, name) != known[name]]
-    if given and strict:
-        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {known[name]})" for name in given)
-        raise UserError(f"these settings do not fit {path}: {differences}; leave them out, or start a run of its own")
-    taken = {name: value for name, value in known.items() if name not in config.explicit}
-    try:
-        check(argparse.Namespace(**{**vars(config), **taken}))
-    except UserError as error:
-        raise UserError(f"with the settings in {path}: {error}") from None
-    vars(config).update(taken)
-
-
 # Flags that may be None. The first is so where only --std is given.
 OPTIONAL = frozenset("std_end preset unit_pixels image_size limit lr_decay_epochs weights".split())
-
-
-def _as_flags(saved: dict, path: str) -> dict:
-    """The settings of a file, after the same checks as flags have to pass: a file may say anything."""
-    try:
-        flags = [f"--{name}={value}" for name, value in saved.items() if value is not None or name not in OPTIONAL]
-        parsed = vars(build_parser().parse_args(flags))
-    except UserError as error:
-        raise UserError(f"the settings in {path} cannot be used: {' '.join(str(error).split())[:200]}") from None
-    return {name: parsed[name] if value is not None else None for name, value in saved.items()}

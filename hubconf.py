@@ -18,6 +18,7 @@ import paddle as _paddle
 import config as _config
 import model as _model
 from ram.runs import published as _published
+from ram.runs import settings as _settings
 from ram.runs import weights as _weights
 from ram.use import predict as _predict
 
@@ -44,7 +45,7 @@ def ram(preset="mnist", weights=None):
     else:
         path = str(weights)
         state, saved, _, about = _weights.read_weights(path)
-    _config.adopt(config, saved, path, [*_config.ARCHITECTURE, *_config.DATA])
+    _settings.adopt(config, saved, path, [*_config.ARCHITECTURE, *_config.DATA])
     found = _predict.load_classifier(config, state, about, path)
     network = found.model
     network.classes, network.image_shape, network.num_glimpses = found.classes, found.image_shape, config.num_glimpses

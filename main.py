@@ -16,8 +16,9 @@ import contextlib
 import os
 import sys
 
-from config import FREE, KEPT, adopt, completed, data_set, deciding, experiment_name, get_config, run_name, settings
+from config import FREE, KEPT, data_set, experiment_name, get_config, run_name
 from ram.runs import checkpoint, published, seeds
+from ram.runs.settings import adopt, completed, deciding, settings
 from ram.runs.weights import RunFiles, check_fits, find_weights, read_weights
 from ram.system import processes
 from ram.system.command import command_line

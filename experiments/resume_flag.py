@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config import deciding, get_config, settings
+from config import get_config
 from ram.runs import checkpoint, seeds
+from ram.runs.settings import deciding, settings
 from ram.runs.weights import RunFiles
 from utils import UserError
 

@@ -10,20 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import (
-    BEFORE,
-    OF_CANVASES,
-    OPTIONAL,
-    adopt,
-    build_parser,
-    data_set,
-    deciding,
-    get_config,
-    run_name,
-    settings,
-    str2bool,
-)
+from config import BEFORE, OF_CANVASES, OPTIONAL, build_parser, data_set, get_config, run_name, str2bool
 from ram.presets import PRESETS
+from ram.runs.settings import adopt, deciding, settings
 from utils import UserError
 
 FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}

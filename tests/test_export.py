@@ -15,11 +15,12 @@ from helpers import ROOT
 from PIL import Image
 
 import main
-from config import get_config, settings
+from config import get_config
 from model import Noise
 from modules import Retina
 from ram.build import build_model, load_weights
 from ram.runs import checkpoint
+from ram.runs.settings import settings
 from ram.use import deploy, export
 from ram.use.predict import Classifier
 from utils import UserError

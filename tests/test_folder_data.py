@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from test_main import RUN, Place, as_main, refusal
 
-from config import get_config, settings
+from config import get_config
 from data_loader import AugmentedSplit, get_test, get_train_valid
 from ram.data import folders
 from ram.runs import checkpoint
+from ram.runs.settings import settings
 from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links of POSIX")

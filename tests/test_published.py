@@ -21,13 +21,14 @@ from helpers import ROOT, copy_checkout, run_as_main, same
 from test_readme import section
 
 import main
-from config import CANVASES, differences, get_config, run_name, settings
+from config import CANVASES, get_config, run_name
 from data_loader import get_test, get_train_valid
 from ram.build import build_model, load_weights
 from ram.evaluation import evaluate
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.checkpoint import DamagedFile
+from ram.runs.settings import differences, settings
 from ram.use import publish as publishing
 from utils import UserError
 

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from config import FREE, adopt, completed, differences, get_config, run_name, settings
+from config import FREE, get_config, run_name
 from ram.presets import PRESETS
 from ram.runs import checkpoint
 from ram.runs.checkpoint import DamagedFile
+from ram.runs.settings import adopt, completed, differences, settings
 from utils import UserError
 
 FOLDER = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "ckpt", "published")

@@ -6,7 +6,8 @@ import argparse
 import statistics
 from typing import NamedTuple
 
-from config import experiment_name, settings
+from config import experiment_name
+from ram.runs.settings import settings
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 

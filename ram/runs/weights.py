@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from config import ARCHITECTURE, DATA, OLDER_VERSION, adopt, completed, differences, get_config, run_name, settings
+from config import ARCHITECTURE, DATA, get_config, run_name
 from ram.runs import checkpoint, published
+from ram.runs.settings import OLDER_VERSION, adopt, completed, differences, settings
 from utils import UserError, listed, printable
 
 

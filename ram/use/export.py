@@ -17,10 +17,11 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from config import ARCHITECTURE, DATA, settings
+from config import ARCHITECTURE, DATA
 from model import Noise
 from modules import Layout, Retina
 from ram.runs import checkpoint
+from ram.runs.settings import settings
 from ram.use import deploy
 from ram.use.predict import Classifier, load_classifier
 from utils import UserError, generator, listed, make_folder

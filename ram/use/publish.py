@@ -14,10 +14,11 @@ import time
 
 import numpy as np
 
-from config import Parser, differences, get_config, settings
+from config import Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.published import facts_path, load, path_of, summary, trained_as
+from ram.runs.settings import differences, settings
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError, make_folder
