@@ -203,10 +203,12 @@ def load_splits(config):
 
 def make_trainer(config, files: RunFiles, train_split, valid_split):
     """A trainer that saves, logs and stores glimpses where the run keeps its files."""
+    from modules import Geometry
     from ram.build import arrays
     from ram.draw.snapshots import save_glimpses
     from trainer import Trainer
 
+    geometry = Geometry(config.patch_size, config.num_patches, config.glimpse_scale, config.unit_pixels)
     visualdl = None
     if config.use_visualdl or config.use_tensorboard:
         from ram.draw import visualdl as visualdl_log
@@ -229,7 +231,7 @@ def make_trainer(config, files: RunFiles, train_split, valid_split):
                 glimpses = trainer.glimpses()
                 save_glimpses(files.plots, record["epoch"], glimpses)
                 if visualdl:
-                    picture = visualdl_log.draw(glimpses, record["epoch"])
+                    picture = visualdl_log.draw(glimpses, record["epoch"], geometry)
         if visualdl:
             visualdl.write(record, weights, picture)
 

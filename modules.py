@@ -21,6 +21,52 @@ import paddle.nn.functional as F
 from paddle import nn
 
 
+class Geometry(NamedTuple):
+    """Where a retina reads, in pixels: the one place that turns locations into pixels, for NumPy arrays.
+
+    Positions are (x, y) in pixels from the top left corner of an image of H x W: (W, H) is its bottom right corner.
+
+    Args:
+        g: side of the finest patch, in pixels.
+        k: number of patches.
+        s: factor between the widths of successive patches.
+        unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+    """
+
+    g: int
+    k: int
+    s: int
+    unit_pixels: float | None = None
+
+    def reach(self, shape: tuple[int, int]) -> np.ndarray:
+        """Compute the distance (2,) in pixels, along x and y, from the middle of an image (H, W) to a location of 1."""
+        H, W = shape
+        return np.array([W / 2, H / 2] if self.unit_pixels is None else [self.unit_pixels] * 2, np.float32)
+
+    def positions(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Compute the positions (..., 2) of locations (..., 2) in an image (H, W).
+
+        The same operations as in `Retina.look`, in the same order and precision: next to the border of two pixels,
+        another order of them would round to the other pixel.
+        """
+        H, W = shape
+        l, half = np.asarray(locations, np.float32), np.array([W / 2, H / 2], np.float32)
+        return (l + np.float32(1)) * half if self.unit_pixels is None else l * np.float32(self.unit_pixels) + half
+
+    def widths(self) -> np.ndarray:
+        """Compute the widths (k,) of the patches in pixels."""
+        return self.g * self.s ** np.arange(self.k)
+
+    def corners(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Compute the first pixel (x, y) that each patch reads: locations (..., 2) to integers (..., k, 2)."""
+        centers = np.floor(self.positions(locations, shape)).astype(np.int64)  # (..., 2)
+        return centers[..., None, :] - self.widths()[:, None] // 2
+
+    def places(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Compute the middle (..., 2) of the finest patch where 0 is the middle of the first pixel, as in `imshow`."""
+        return self.corners(locations, shape)[..., 0, :] + (self.g - 1) / 2
+
+
 class Layout(NamedTuple):
     """Where a retina reads in B images of one shape; see `Retina.prepare`."""
 

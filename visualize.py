@@ -25,7 +25,7 @@ import numpy as np
 
 from config import data_set, get_config, number, run_name
 from ram.draw import figures as pictures
-from ram.draw.figures import Curve, Geometry, Look, Shown, Snapshot
+from ram.draw.figures import Curve, Look, Shown, Snapshot
 from ram.runs import seeds
 from ram.runs.weights import RunFiles, check_fits, find_weights
 from ram.system.command import command_line
@@ -99,8 +99,11 @@ def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:
 # -------------------------------------------------------------------------------------------- what a trained model does
 
 
-def geometry_of(config) -> Geometry:
-    """The retina that the flags describe."""
+def geometry_of(config):
+    """Make the `Geometry` of the retina that the flags describe."""
+    prepare_cpu()  # before paddle is imported
+    from modules import Geometry
+
     return Geometry(config.patch_size, config.num_patches, config.glimpse_scale, config.unit_pixels)
 
 
@@ -240,8 +243,8 @@ def draw_policy(config) -> None:
 # ------------------------------------------------------------------------------------------------ how it was trained
 
 
-def read_snapshot(path: str) -> tuple[Snapshot, Geometry | None]:
-    """What `snapshots.save_glimpses` stored of one epoch, and the retina; early versions' files do not tell of that.
+def read_snapshot(path: str) -> tuple[Snapshot, tuple[int, int, int, float | None] | None]:
+    """Read what `snapshots.save_glimpses` stored of one epoch; see `figures.snapshot_of`.
 
     Raises:
         UserError: it is something else, or damaged.
@@ -297,8 +300,10 @@ def draw_training(config) -> None:
         )
     name = os.path.basename(os.path.abspath(folder))
     stem = target(config, name, "training")
-    snapshot, geometry = read_snapshot(paths[-1])
-    geometry = geometry or geometry_of(config)
+    snapshot, retina = read_snapshot(paths[-1])
+    geometry = geometry_of(config)
+    if retina:
+        geometry = geometry._make(retina)
     grid = [read_snapshot(path)[0] for path in early_ones(paths, GRID_EPOCHS)]
     title = f"{name}: the paths of {len(snapshot.shown)} held-out images"
     write_png(f"{stem}.png", pictures.training_figure(grid, geometry, title))

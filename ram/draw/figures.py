@@ -32,35 +32,6 @@ MAX_COLUMNS = 12  # glimpses that a picture has room for
 MAX_CLASSES = 10  # bars that it has room for
 
 
-class Geometry(NamedTuple):
-    """What of the retina has to be known to draw where it reads; see `modules.Retina`."""
-
-    g: int
-    k: int
-    s: int
-    unit_pixels: float | None = None
-
-    def corners(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """First pixel (x, y) that each patch reads: (..., 2) locations in an image of H x W to (..., k, 2) integers.
-
-        The same arithmetic as `Retina.look`, in the same precision, so that no box is off by a pixel.
-        """
-        H, W = shape
-        l, size = np.asarray(locations, np.float32), np.array([W, H], np.float32)
-        half = np.float32(0.5) * size
-        centres = (l + np.float32(1)) * half if self.unit_pixels is None else l * np.float32(self.unit_pixels) + half
-        centres = np.floor(centres).astype(np.int64)  # (..., 2)
-        return centres[..., None, :] - self.widths()[:, None] // 2
-
-    def widths(self) -> np.ndarray:
-        """Pixels (k,) that the patches are wide."""
-        return self.g * self.s ** np.arange(self.k)
-
-    def places(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The middle (..., 2) of the finest patch at each location."""
-        return self.corners(locations, shape)[..., 0, :] + (self.g - 1) / 2
-
-
 class Look(NamedTuple):
     """One image, and all that a model saw of it."""
 
@@ -151,13 +122,13 @@ def spread(places: np.ndarray, distance: float, shape: tuple[int, int], rounds: 
     return places
 
 
-def draw_path(axis, locations: np.ndarray, shape: tuple[int, int], geometry: Geometry, until=None, badges=None) -> None:
+def draw_path(axis, locations: np.ndarray, shape: tuple[int, int], geometry, until=None, badges=None) -> None:
     """The path of fixations over an image that `show` has drawn.
 
     Args:
         locations: (T, 2).
         shape: H, W of the image.
-        geometry: the retina's.
+        geometry: the retina's `modules.Geometry`.
         until: draw only the first so many.
         badges: diameter of a numbered badge in pixels of the image; None: no numbers, the first is a ring.
     """
@@ -182,7 +153,7 @@ def draw_path(axis, locations: np.ndarray, shape: tuple[int, int], geometry: Geo
     axis.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
 
 
-def draw_boxes(axis, locations: np.ndarray, shape: tuple[int, int], geometry: Geometry, colours: np.ndarray) -> None:
+def draw_boxes(axis, locations: np.ndarray, shape: tuple[int, int], geometry, colours: np.ndarray) -> None:
     """A frame around what each patch reads: the finest solid, coarser ones dashed."""
     for corners, colour in zip(geometry.corners(locations, shape), colours):
         for scale, (corner, width) in enumerate(zip(corners, geometry.widths())):
@@ -190,14 +161,12 @@ def draw_boxes(axis, locations: np.ndarray, shape: tuple[int, int], geometry: Ge
             axis.add_patch(Rectangle(corner - 0.5, width, width, fill=False, ec=colour, zorder=2, **line))
 
 
-def glimpses_figure(
-    looks: list[Look], geometry: Geometry, classes: list[str], title: str, until: int | None = None
-) -> Figure:
+def glimpses_figure(looks: list[Look], geometry, classes: list[str], title: str, until: int | None = None) -> Figure:
     """One band per image: the image with path and boxes, what each patch saw, and the classes after each glimpse.
 
     Args:
         looks: the images.
-        geometry: the retina's.
+        geometry: the retina's `modules.Geometry`.
         classes: their names, in the order of the labels.
         title: above all.
         until: draw only the first so many glimpses, and the boxes of the last of them alone: a frame of a film.
@@ -219,7 +188,7 @@ def glimpses_figure(
     return figure
 
 
-def draw_whole(figure: Figure, look: Look, geometry: Geometry, classes, place: tuple, until: int | None) -> None:
+def draw_whole(figure: Figure, look: Look, geometry, classes, place: tuple, until: int | None) -> None:
     """The whole image with path and boxes, and the answer above it."""
     left, top, side = place
     shape, colours = look.image.shape[1:], step_colours(len(look.locations))
@@ -235,7 +204,7 @@ def draw_whole(figure: Figure, look: Look, geometry: Geometry, classes, place: t
     draw_path(axis, look.locations, shape, geometry, until, badges=0.19 * shape[1] / side)
 
 
-def draw_glimpses(figure: Figure, look: Look, geometry: Geometry, columns, place: tuple, until: int | None) -> None:
+def draw_glimpses(figure: Figure, look: Look, geometry, columns, place: tuple, until: int | None) -> None:
     """A column per glimpse with what each patch gave the network, finest first."""
     left, top, cell, gap = place
     colours, widths = step_colours(len(look.locations)), geometry.widths()
@@ -417,7 +386,7 @@ class Shown(NamedTuple):
     probability: float  # of what was said
 
 
-def path_cell(axis, shown: Shown, geometry: Geometry, boxes: bool = False) -> None:
+def path_cell(axis, shown: Shown, geometry, boxes: bool = False) -> None:
     """An image with its path, framed and titled by whether the answer is right."""
     show(axis, shown.image)
     shape = shown.image.shape[1:]
@@ -432,7 +401,7 @@ def path_cell(axis, shown: Shown, geometry: Geometry, boxes: bool = False) -> No
     axis.set_title(title, fontsize=SMALL if len(title) < 16 else 0.7 * SMALL, color=colour, pad=3)
 
 
-def grid_figure(shown: list[Shown], geometry: Geometry, title: str, columns: int = 8) -> Figure:
+def grid_figure(shown: list[Shown], geometry, title: str, columns: int = 8) -> Figure:
     """Images with their paths, row by row."""
     cell, gap = (WIDTH - 0.24) / columns - 0.1, 0.1
     rows = max(1, -(-len(shown) // columns))
@@ -455,8 +424,13 @@ class Snapshot(NamedTuple):
     shown: list[Shown]
 
 
-def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> tuple[Snapshot, Geometry | None]:
-    """What `Trainer.glimpses` gave after an epoch, and the retina, of which early versions did not tell.
+def snapshot_of(
+    arrays: dict[str, np.ndarray], epoch: int
+) -> tuple[Snapshot, tuple[int, int, int, float | None] | None]:
+    """Arrange what `Trainer.glimpses` gave after an epoch.
+
+    Returns:
+        the snapshot; and the retina's g, k, s and unit_pixels, None where the arrays do not hold them.
 
     Raises:
         ValueError, KeyError, IndexError, TypeError: they are other arrays.
@@ -471,14 +445,14 @@ def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> tuple[Snapshot, Ge
         raise ValueError("its arrays do not fit together")
     names = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[1]).astype(str)
     parts = (images, locations, names[labels], names[probabilities.argmax(1)], probabilities.max(1))
-    geometry = None
+    retina = None
     if "retina" in arrays:
         g, k, s, unit_pixels = arrays["retina"].tolist()
-        geometry = Geometry(int(g), int(k), int(s), unit_pixels or None)
-    return Snapshot(epoch, [Shown(*(part[i] for part in parts)) for i in range(N)]), geometry
+        retina = int(g), int(k), int(s), unit_pixels or None
+    return Snapshot(epoch, [Shown(*(part[i] for part in parts)) for i in range(N)]), retina
 
 
-def snapshot_figure(snapshot: Snapshot, geometry: Geometry, title: str) -> Figure:
+def snapshot_figure(snapshot: Snapshot, geometry, title: str) -> Figure:
     """One epoch: the images in three columns."""
     columns, cell, gap = 3, 1.9, 0.12
     rows = -(-len(snapshot.shown) // columns)
@@ -491,7 +465,7 @@ def snapshot_figure(snapshot: Snapshot, geometry: Geometry, title: str) -> Figur
     return figure
 
 
-def training_figure(snapshots: list[Snapshot], geometry: Geometry, title: str) -> Figure:
+def training_figure(snapshots: list[Snapshot], geometry, title: str) -> Figure:
     """A row per epoch and a column per image."""
     columns = max(len(snapshot.shown) for snapshot in snapshots)
     left, gap = 0.75, 0.06

@@ -69,11 +69,11 @@ class VisualDLLog:
                     writer.add_image(tag="glimpses", img=picture, step=epoch)
 
 
-def draw(glimpses: dict[str, np.ndarray], epoch: int) -> np.ndarray:
-    """A picture (H, W, 3) of what `Trainer.glimpses` gave."""
+def draw(glimpses: dict[str, np.ndarray], epoch: int, geometry) -> np.ndarray:
+    """Draw what `Trainer.glimpses` gave as a picture (H, W, 3); geometry is the retina's `modules.Geometry`."""
     from ram.draw import figures as pictures
 
-    snapshot, geometry = pictures.snapshot_of(glimpses, epoch)
+    snapshot, _ = pictures.snapshot_of(glimpses, epoch)
     return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {epoch}"))
 
 
