@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from config import CANVASES
 from ram.data import folders
 from ram.data.sources import DATASETS, fetch
+from ram.data.transforms import add_saturating, inverse_maps, portable_integers, shift_images, warp_images
 from utils import UserError, generator
 
 CLUTTER = 8  # pixels: height and width of a piece of clutter
@@ -25,7 +26,7 @@ CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that valid
 
 
 class Split:
-    """Images and labels of one split, unchanged.
+    """Hold the images and labels of one split, unchanged.
 
     Attributes:
         name: "train", "valid" or "test".
@@ -55,7 +56,7 @@ class Split:
         return len(self.labels)
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Images (B, C, H, W) uint8 and labels (B,) int64 of a split.
+        """Return images (B, C, H, W) uint8 and labels (B,) int64 of a split.
 
         Args:
             indices: (B,) integers in 0 .. N - 1.
@@ -65,7 +66,7 @@ class Split:
 
 
 class AugmentedSplit(Split):
-    """A training split whose images are moved a little, differently in every epoch.
+    """Move the images of a training split a little, differently in every epoch.
 
     Each image is mirrored or not, scaled (width and height apart), sheared and rotated about its middle and shifted by
     whole pixels, each amount drawn uniformly from [-limit, limit]; what comes in from outside is zero.
@@ -97,7 +98,7 @@ class AugmentedSplit(Split):
         return warp_images(images, maps[rows], shifts[rows]), labels
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """For all images of the file, drawn once per epoch: shifts (A, 2), maps (A, 2, 2), and which are mirrored (A,).
+        """Draw shifts (A, 2), maps (A, 2, 2) and which are mirrored (A,) for all images of the file, once per epoch.
 
         Maps and mirrored are None where there is nothing of that kind to do.
         """
@@ -115,7 +116,7 @@ class AugmentedSplit(Split):
 
 
 class CanvasSplit(Split):
-    """Images at random places of a larger black canvas, with pieces of other images of the split as clutter.
+    """Place images at random on a larger black canvas, with pieces of other images of the split as clutter.
 
     As in google-deepmind/mnist-cluttered: a piece is an 8x8 crop, uniform over all images of the split (with
     replacement) and all offsets; piece and image go to places that are uniform over all where they fit; sums are cut
@@ -150,11 +151,11 @@ class CanvasSplit(Split):
         return canvases, labels
 
     def corners(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """Where the images (B,) were placed on their canvases: (B, 2), row and column of their top left corners."""
+        """Return (B, 2), row and column of the top left corner of each image (B,) on its canvas."""
         return self._draw(epoch)[self.rows[indices], :2]
 
     def _draw(self, epoch: int) -> np.ndarray:
-        """Draws (A, 2 + 5 n) for all images of the file, drawn once per epoch.
+        """Draw (A, 2 + 5 n) numbers for all images of the file, once per epoch.
 
         Columns: y, x of the image; then for each piece: the number of an image in the split, y, x of the crop in it,
         y, x of the piece.
@@ -171,99 +172,13 @@ class CanvasSplit(Split):
         return self._drawn[1]
 
 
-def portable_integers(ranges: list[int], count: int, stream: str, *key: int) -> np.ndarray:
-    """Integers (count, len(ranges)), column k uniform in 0 .. ranges[k] - 1, the same with every NumPy.
-
-    NumPy promises the raw stream of Philox, but not what `Generator.integers` makes of it. So each integer is the
-    upper half u of one raw 64-bit number, scaled: floor(u * range / 2**32). Ranges must be below 2**32.
-    """
-    raw = generator(stream, *key).bit_generator.random_raw(count * len(ranges)).reshape(count, len(ranges))
-    return ((raw >> np.uint64(32)) * np.array(ranges, np.uint64) >> np.uint64(32)).astype(np.int32)
-
-
-def add_saturating(canvases: np.ndarray, patches: np.ndarray, top: np.ndarray, left: np.ndarray) -> None:
-    """Adds patches (B, C, h, w) in place to canvases (B, C, S, S), both uint8, with corners at `top`, `left` (B,)."""
-    places = sliding_window_view(canvases, patches.shape[2:], axis=(2, 3), writeable=True)  # (B, C, y, x, h, w)
-    at = (np.arange(len(canvases)), slice(None), top, left)
-    places[at] = np.minimum(places[at], 255 - patches) + patches  # (B, C, h, w)
-
-
-def shift_images(images: np.ndarray, shifts: np.ndarray, limit: int) -> np.ndarray:
-    """Moves images (B, C, H, W) by `shifts` (B, 2) pixels, down and right, each in [-limit, limit]; zeros come in."""
-    if not limit:
-        return images
-    batch, channels, height, width = images.shape
-    padded = np.zeros((batch, channels, height + 2 * limit, width + 2 * limit), images.dtype)
-    padded[:, :, limit:-limit, limit:-limit] = images
-    windows = sliding_window_view(padded, (height, width), axis=(2, 3))  # (B, C, 2 limit + 1, 2 limit + 1, H, W)
-    return windows[np.arange(batch), :, limit - shifts[:, 0], limit - shifts[:, 1]]  # (B, C, H, W)
-
-
-def inverse_maps(amounts: np.ndarray) -> np.ndarray:
-    """Maps (N, 2, 2) from places (x, y) in the result to places in the image, both from the middle.
-
-    Args:
-        amounts: (N, 4): rotation in degrees, change of width and of height as a fraction, shear in degrees. The image
-            is scaled, then sheared (x += tan(shear) * y), then rotated (x axis towards y axis, which points down).
-    """
-    angle, shear = np.deg2rad(amounts[:, 0]), np.tan(np.deg2rad(amounts[:, 3]))
-    cos, sin = np.cos(angle), np.sin(angle)
-    maps = np.stack([cos + shear * sin, sin - shear * cos, -sin, cos], axis=1).reshape(-1, 2, 2)
-    return maps / (1 + amounts[:, 1:3, None])
-
-
-def warp_images(images: np.ndarray, maps: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Affine maps of a batch with bilinear interpolation; what lies outside of an image is zero.
-
-    Args:
-        images: (B, C, H, W) uint8.
-        maps: (B, 2, 2) from `inverse_maps`.
-        shifts: (B, 2) pixels, down and right, applied last.
-
-    Returns:
-        (B, C, H, W) uint8. Places are rounded to 1/256 pixel; integers from there on make the result independent of
-        the batch that an image is in.
-    """
-    batch, channels, height, width = images.shape
-    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-    x = np.arange(width) - middle_x - shifts[:, 1:]  # (B, W)
-    y = np.arange(height) - middle_y - shifts[:, :1]  # (B, H)
-    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, width)  # (B, 1, H, W)
-    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, height)
-
-    # One number for each 2 x 2 pixels: upper left, upper right, lower left and lower right in its four bytes, lowest
-    # first. So one read finds all four, and half of the arithmetic handles two of them at once.
-    stride, plane = width + 3, (height + 3) * (width + 3)  # one zero before, two behind
-    count = batch * channels * plane
-    padded = np.zeros(count + stride + 1, np.uint32)
-    padded[:count].reshape(batch, channels, height + 3, stride)[:, :, 1:-2, 1:-2] = images
-    quads = padded[:count] | (padded[1 : count + 1] << 8)
-    quads |= (padded[stride : count + stride] << 16) | (padded[stride + 1 :] << 24)
-
-    corner = (source_y >> 8) * stride + (source_x >> 8)  # (B, 1, H, W)
-    first = np.arange(batch * channels) * plane + stride + 1
-    quad = quads.take(corner + first.reshape(batch, channels, 1, 1))  # (B, C, H, W)
-    right, down = (source_x & 255).view(np.uint32), (source_y & 255).view(np.uint32)
-    rows = (quad & EVEN_BYTES) * (256 - right) + (quad >> 8 & EVEN_BYTES) * right  # upper in the low half, lower above
-    return (((rows & 0xFFFF) * (256 - down) + (rows >> 16) * down + 2**15) >> 16).astype(np.uint8)
-
-
-EVEN_BYTES = np.uint32(0x00FF00FF)
-
-
-def _fixed_point(along_x: np.ndarray, along_y: np.ndarray, size: int) -> np.ndarray:
-    """Sums (B, W) and (B, H) to places (B, 1, H, W) in 1/256 pixel, with all that lies outside moved onto the zeros."""
-    along_x, along_y = np.rint(along_x * 256).astype(np.int32), np.rint(along_y * 256).astype(np.int32)
-    return np.clip(along_x[:, None, None, :] + along_y[:, None, :, None], -256, size * 256)
-
-
 def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """The order (n,) in which an epoch goes through the indices 0 .. n - 1; without `shuffle` the natural one."""
+    """Return the order (n,) in which an epoch goes through 0 .. n - 1; without `shuffle` the natural one."""
     return generator("order", seed, epoch).permutation(n) if shuffle else np.arange(n)
 
 
 def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides 0 .. n - 1 into training and validation, two ascending arrays without a common element.
+    """Divide 0 .. n - 1 into training and validation, two ascending arrays without a common element.
 
     Raises:
         UserError: one of the two would be empty.
@@ -280,7 +195,7 @@ def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def get_train_valid(config: Namespace) -> tuple[Split, Split]:
-    """The training and the validation split, both from the training file unless a folder has images for validation.
+    """Make the training and validation splits, both from the training file unless a folder has validation images.
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
@@ -308,14 +223,14 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
 
 
 def get_test(config: Namespace) -> Split:
-    """The test split; see `get_train_valid` for config and errors."""
+    """Make the test split; see `get_train_valid` for config and errors."""
     images, labels, classes = _load(config, "test")
     rows = np.arange(len(images))
     return _on_canvas(config, Split("test", images, labels[: config.limit], rows, len(classes), classes))
 
 
 def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Images (A, C, H, W), labels (A,) and the names of the classes of one file, or part of a folder."""
+    """Load images (A, C, H, W), labels (A,) and the names of the classes of one file, or part of a folder."""
     if config.dataset == "folder":
         return folders.load(config.data_dir, part, config.image_size)
     name = config.source if config.dataset in CANVASES else config.dataset
@@ -324,6 +239,7 @@ def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[st
 
 
 def _on_canvas(config: Namespace, split: Split) -> Split:
+    """Wrap a split in a `CanvasSplit` where the data set is one of canvases."""
     if config.dataset not in CANVASES:
         return split
     num_clutter = config.num_clutter if config.dataset == "cluttered_mnist" else 0

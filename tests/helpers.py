@@ -23,7 +23,8 @@ ROOT = Path(os.environ.get("RAM_CHECKOUT", Path(__file__).resolve().parent.paren
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from ram.data.sources import DATASETS, DatasetFiles, IdxFile, to_idx
+from ram.data.idx import IdxFile, to_idx
+from ram.data.sources import DATASETS, DatasetFiles
 
 NAMES = {
     "train_images": "train-images-idx3-ubyte",

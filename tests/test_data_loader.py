@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import data_loader
 from data_loader import CanvasSplit, Split, epoch_order, get_test, get_train_valid, held_out
-from ram.data.sources import DATASETS, DatasetFiles, IdxFile, fetch, to_idx
+from ram.data import transforms
+from ram.data.idx import IdxFile, to_idx
+from ram.data.sources import DATASETS, DatasetFiles, fetch
 from utils import UserError, generator
 
 
@@ -188,9 +190,9 @@ def test_shifts_equal_slow_ones(channels):
             for column in range(12):
                 if 0 <= row - down < 9 and 0 <= column - right < 12:
                     slow[b, :, row, column] = images[b, :, row - down, column - right]
-    assert np.array_equal(data_loader.shift_images(images, shifts, 3), slow)
+    assert np.array_equal(transforms.shift_images(images, shifts, 3), slow)
     unit = np.tile(np.eye(2), (40, 1, 1))
-    assert np.array_equal(data_loader.warp_images(images, unit, shifts), slow), "a warp without a warp is a shift"
+    assert np.array_equal(transforms.warp_images(images, unit, shifts), slow), "a warp without a warp is a shift"
 
 
 def test_half_of_the_images_are_mirrored_anew_in_every_epoch(tiny):
@@ -235,7 +237,7 @@ def test_warps_equal_slow_ones(strength):
     images = random.integers(0, 256, (8, 2, 11, 14), np.uint8)
     amounts = random.uniform(-1, 1, (8, 4)) * (15 * strength, 0.09 * strength, 0.09 * strength, 6 * strength)
     shifts = random.integers(-2, 3, (8, 2))
-    fast = data_loader.warp_images(images, data_loader.inverse_maps(amounts), shifts)
+    fast = transforms.warp_images(images, transforms.inverse_maps(amounts), shifts)
     assert fast.dtype == np.uint8
     for b in range(8):
         for c in range(2):
@@ -245,10 +247,8 @@ def test_warps_equal_slow_ones(strength):
 
 def test_warp_by_a_quarter_turn():
     images = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28), np.uint8)
-    maps = data_loader.inverse_maps(np.array([[90.0, 0, 0, 0]]))
-    assert np.array_equal(
-        data_loader.warp_images(images, maps, np.zeros((1, 2), int))[0, 0], np.rot90(images[0, 0], -1)
-    )
+    maps = transforms.inverse_maps(np.array([[90.0, 0, 0, 0]]))
+    assert np.array_equal(transforms.warp_images(images, maps, np.zeros((1, 2), int))[0, 0], np.rot90(images[0, 0], -1))
 
 
 # ---- canvases
@@ -370,7 +370,7 @@ def test_clutter_is_drawn_uniformly_both_ends_included():
 
 
 def test_draws_are_the_same_on_every_machine():
-    numbers = data_loader.portable_integers([33, 53, 6000], 3, "canvas-test")
+    numbers = transforms.portable_integers([33, 53, 6000], 3, "canvas-test")
     assert numbers.tolist() == [[2, 40, 4852], [16, 40, 2665], [7, 5, 4242]]
 
 

@@ -19,8 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ram.data import sources
-from ram.data.sources import DATASETS, Damaged, DatasetFiles, IdxFile, SourceFailed, Wheel, fetch, parse_idx, to_idx
+from ram.data import download, idx, sources, wheel
+from ram.data.download import SourceFailed
+from ram.data.idx import Damaged, IdxFile, parse_idx, to_idx
+from ram.data.sources import DATASETS, DatasetFiles, fetch
+from ram.data.wheel import Wheel
 from utils import UserError
 
 NAMES = {
@@ -429,14 +432,14 @@ def test_bad_file_in_a_read_only_folder(tiny, monkeypatch, capsys):
 def test_unreadable_file_is_not_called_bad(tiny, monkeypatch, capsys):
     tiny.write(tiny.own)
     tiny.write(tiny.package)
-    real = sources._read
+    real = idx.read
 
     def read(path, file):
         if path == str(tiny.own / "t10k-labels-idx1-ubyte"):
             raise PermissionError(13, "Permission denied")
         return real(path, file)
 
-    monkeypatch.setattr(sources, "_read", read)
+    monkeypatch.setattr(idx, "read", read)
     tiny.fetch()
     assert "t10k-labels-idx1-ubyte cannot be read (Permission denied)" in capsys.readouterr().out
     assert tiny.stored() == tiny.complete()
@@ -513,7 +516,7 @@ def test_second_address_is_tried(tiny, server):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(sources, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.4)
 
 
 def seconds_to_fail(tiny, reason):
@@ -524,7 +527,7 @@ def seconds_to_fail(tiny, reason):
 
 
 def test_limit_is_15_seconds():
-    assert sources.STALL_SECONDS == 15
+    assert download.STALL_SECONDS == 15
 
 
 def test_silent_server_is_given_up(tiny, impatient, silent_address):
@@ -543,7 +546,7 @@ def test_download_that_stops_is_given_up(tiny, impatient, server):
 
 
 def test_slow_but_steady_download_is_not_given_up(tiny, monkeypatch, server):
-    monkeypatch.setattr(sources, "STALL_SECONDS", 1)
+    monkeypatch.setattr(download, "STALL_SECONDS", 1)
 
     def slow(handler):
         zipped = gzip.compress(tiny.raw["train_images"])
@@ -607,7 +610,7 @@ def test_package_index_that_is_silent_is_given_up(tiny, tmp_path, silent_address
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", silent_address)
-    monkeypatch.setattr(sources, "STALL_SECONDS", 2)
+    monkeypatch.setattr(download, "STALL_SECONDS", 2)
     assert 2 < seconds_to_fail(tiny, "no progress of pip for 2 seconds") < 6
 
 
@@ -631,7 +634,7 @@ def test_missing_interpreter_is_told(tiny, tmp_path, monkeypatch):
 def test_nothing_is_left_of_a_package(tiny, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(sources.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(wheel.tempfile, "tempdir", str(scratch))
     tiny.add(wheel=tiny.wheel(tmp_path / "links"))
     tiny.fetch()
     assert list(scratch.iterdir()) == []

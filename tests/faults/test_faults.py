@@ -18,7 +18,8 @@ from helpers import same
 from test_data_sources import NAMES, Tiny
 from test_main import RUN, Place
 
-from ram.data.sources import fetch, to_idx
+from ram.data.idx import to_idx
+from ram.data.sources import fetch
 from ram.runs import checkpoint
 from trainer import Trainer
 from utils import UserError

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from test_checkpoint import FRAGMENTS, P4, content, only_plain, respelt
 
-from ram.data.sources import Damaged, parse_idx, to_idx
+from ram.data.idx import Damaged, parse_idx, to_idx
 from ram.runs import checkpoint, unpickle
 from utils import UserError
 
