@@ -22,7 +22,7 @@ from test_main import ROOT, Place, as_main
 from config import get_config
 from data_loader import get_test
 from model import Noise, draw_noise
-from modules import Retina
+from modules import Geometry, Retina
 from ram.data import images
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
@@ -180,11 +180,37 @@ def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
 
 def test_box_lies_where_the_retina_looks(own):
     path = str(own / "a.png")
-    predict.save_picture(path, np.zeros((3, 28, 56), np.uint8), np.array([[0.0, 0.5]]), Retina(8, 1, 1))
+    predict.save_picture(path, np.zeros((3, 28, 56), np.uint8), np.array([[0.0, 0.5]]), Geometry(8, 1, 1))
     pixels = np.asarray(Image.open(path))  # 8 times as large: the patch begins at column 28 - 4 and row 21 - 4
     assert pixels.shape == (224, 448, 3)
     rows, columns = np.nonzero((pixels == (0x56, 0xB4, 0xE9)).all(axis=2))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (17 * 8, 25 * 8, 24 * 8, 32 * 8)
+
+
+def locations_at_borders(size, unit_pixels):
+    """Coordinates in [-1, 1] on every border between two pixels of `size`, and the float32 numbers next to them."""
+    unit = size / 2 if unit_pixels is None else unit_pixels
+    exact = ((np.arange(size + 1) - size / 2) / unit).astype(np.float32)
+    around = np.concatenate([exact, *(np.nextafter(exact, np.float32(to)) for to in (-2, 2))])
+    return around[np.abs(around) <= 1]
+
+
+@pytest.mark.parametrize("unit_pixels", [None, 13.0, 26.0])
+@pytest.mark.parametrize("g, H, W", [(8, 28, 28), (5, 28, 28), (8, 27, 41), (3, 45, 20), (12, 60, 60)])
+def test_frames_surround_the_very_pixels_that_the_retina_reads(g, H, W, unit_pixels):
+    columns, rows = locations_at_borders(W, unit_pixels), locations_at_borders(H, unit_pixels)
+    count = max(len(columns), len(rows))
+    locations = np.stack([np.resize(columns, count), np.resize(rows, count)], 1)
+    numbers = np.stack(np.meshgrid(np.arange(1, W + 1), np.arange(1, H + 1))).astype(np.float32)  # x + 1, y + 1
+    images = paddle.to_tensor(np.repeat(numbers[None], count, axis=0))
+    seen = Retina(g, 1, 1, unit_pixels).foveate(images, paddle.to_tensor(locations)).numpy().reshape(count, 2, g * g)
+    for location, patch in zip(locations, seen):
+        picture = Image.new("RGB", (W * 8, H * 8))
+        predict.draw_path(picture, location[None], (H, W), 8, Geometry(g, 1, 1, unit_pixels))
+        y, x = np.nonzero((np.asarray(picture) == (0x56, 0xB4, 0xE9)).all(axis=2))
+        framed = [x.min() // 8 + 1, x.max() // 8 + 1, y.min() // 8 + 1, y.max() // 8 + 1]
+        inside = patch[:, patch[0] > 0]  # what lies outside the image is 0
+        assert framed == [*inside[0][[0, -1]], *inside[1][[0, -1]]], location
 
 
 def test_only_pictures_are_written(trained, own, capsys):

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from config import CANVASES
 from model import Noise, RecurrentAttention, draw_noise
+from modules import Geometry
 from ram.build import build_trained
 from ram.data import images
 from ram.data.sources import DATASETS
@@ -91,7 +92,10 @@ def predict(config, classifier: Classifier, out) -> int:
     folder = os.path.join(config.plots_dir, "predict")
     make_folder(folder)
     paths, skipped = find(config.predict)
-    retina = classifier.model.sensor.retina if classifier.model.samples else None
+    geometry = None
+    if classifier.model.samples:
+        retina = classifier.model.sensor.retina
+        geometry = Geometry(retina.g, retina.k, retina.s, retina.unit_pixels)
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
     for path in paths:
         try:
@@ -104,7 +108,7 @@ def predict(config, classifier: Classifier, out) -> int:
         if not np.isfinite(found.probabilities).all():
             raise UserError("the model gives no finite probabilities: its weights are not usable")
         picture = free_name(folder, path, taken)
-        save_picture(picture, image, found.locations, retina)
+        save_picture(picture, image, found.locations, geometry)
         out.write(report(path, found, classifier.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
@@ -213,14 +217,14 @@ def free_name(folder: str, path: str, taken: set[str]) -> str:
     return os.path.join(folder, name)
 
 
-def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) -> None:
+def save_picture(path: str, image: np.ndarray, locations: np.ndarray, geometry: Geometry | None) -> None:
     """Write a PNG of the image that the model saw, with its finest patches, numbered, and the line between them.
 
     Args:
         path: the file.
         image: (C, H, W) uint8.
         locations: (T, 2).
-        retina: the model's, which says where a location lies and how large a patch is; None for a baseline.
+        geometry: the retina's, which says where a location lies and how large a patch is; None for a baseline.
 
     Raises:
         UserError: it cannot be written.
@@ -230,21 +234,21 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, retina) ->
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
     picture = picture.resize((width * scale, height * scale), Image.NEAREST)
-    if retina is not None:
-        draw_path(picture, locations, np.array([width, height]), scale, retina)
+    if geometry is not None:
+        draw_path(picture, locations, (height, width), scale, geometry)
     with file_access("write", path):
         picture.save(path)
 
 
-def draw_path(picture: Image.Image, locations: np.ndarray, size: np.ndarray, scale: int, retina) -> None:
-    """Draw the glimpses at locations (T, 2) of an image of `size` (W, H) that is shown `scale` times as large."""
+def draw_path(picture, locations: np.ndarray, shape: tuple[int, int], scale: int, geometry: Geometry) -> None:
+    """Draw the glimpses at locations (T, 2) of an image of `shape` (H, W) that is shown `scale` times as large."""
     draw = ImageDraw.Draw(picture)
-    unit = size / 2 if retina.unit_pixels is None else retina.unit_pixels
-    corners = (np.floor(locations * unit + size / 2) - retina.g // 2) * scale  # (T, 2): top left of the patches
-    centres = corners + retina.g * scale / 2
-    draw.line([tuple(centre) for centre in centres], fill="#e69f00", width=2)
-    for number, (corner, centre) in enumerate(zip(corners, centres), 1):
-        draw.rectangle([*corner, *(corner + retina.g * scale - 1)], outline="#56b4e9", width=2)
-        x, y = centre
+    side = geometry.g * scale
+    corners = geometry.corners(locations, shape)[:, 0] * scale  # (T, 2): top left of the finest patches
+    centers = corners + side / 2
+    draw.line([tuple(center) for center in centers], fill="#e69f00", width=2)
+    for number, (corner, center) in enumerate(zip(corners, centers), 1):
+        draw.rectangle([*corner, *(corner + side - 1)], outline="#56b4e9", width=2)
+        x, y = center
         draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill="#e69f00")
         draw.text((x - 3 * len(str(number)), y - 6), str(number), fill="black")
