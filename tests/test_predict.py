@@ -23,7 +23,7 @@ from config import get_config
 from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
-from ram.data import images
+from ram.data import fitting, images
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
@@ -355,18 +355,18 @@ def test_large_images_are_shrunk_and_extreme_ones_survive(own):
         Image.new("L", size, 77).save(own / "a.png")
         pixels = images.read(str(own / "a.png"), 1, images.LONGEST)
         assert max(pixels.shape) <= images.LONGEST and (pixels == 77).all()
-        for fitted in (images.fit(pixels, 28, 28), images.fit_drawing(pixels, 28, 20)):
+        for fitted in (fitting.fit(pixels, 28, 28), fitting.fit_drawing(pixels, 28, 20)):
             assert fitted.shape == (1, 28, 28)
 
 
 def test_fit_keeps_the_aspect_in_the_middle_of_black():
     image = np.full((3, 10, 20), 200, np.uint8)
-    fitted = images.fit(image, 40, 40)
+    fitted = fitting.fit(image, 40, 40)
     assert (fitted[:, 10:30] == 200).all() and not fitted[:, :10].any() and not fitted[:, 30:].any()
-    small = images.fit(image, 40, 40, enlarge=False)
+    small = fitting.fit(image, 40, 40, enlarge=False)
     assert (small[:, 15:25, 10:30] == 200).all() and small.sum() == image.sum()
-    assert images.fit(image, 5, 5, enlarge=False).shape == (3, 5, 5)
-    np.testing.assert_array_equal(images.fit(image, 10, 20), image)
+    assert fitting.fit(image, 5, 5, enlarge=False).shape == (3, 5, 5)
+    np.testing.assert_array_equal(fitting.fit(image, 10, 20), image)
 
 
 # ---- digits
@@ -383,7 +383,7 @@ def digit(size=(400, 300), at=(60, 90), scale=10):
 
 def test_drawing_is_cut_out_scaled_to_20_pixels_and_centred_by_mass():
     fitted = [
-        images.fit_drawing(np.rint(255 * digit(size, at, scale)).astype(np.uint8)[None], 28, 20)
+        fitting.fit_drawing(np.rint(255 * digit(size, at, scale)).astype(np.uint8)[None], 28, 20)
         for size, at, scale in (((400, 300), (60, 90), 10), ((900, 900), (500, 20), 25), ((300, 220), (150, 5), 10))
     ]
     for image in fitted:
@@ -397,18 +397,18 @@ def test_drawing_is_cut_out_scaled_to_20_pixels_and_centred_by_mass():
 
 def test_photograph_of_a_drawing_gives_nearly_the_drawing():
     ink = digit()
-    expected = images.fit_drawing(np.rint(255 * ink).astype(np.uint8)[None], 28, 20)
+    expected = fitting.fit_drawing(np.rint(255 * ink).astype(np.uint8)[None], 28, 20)
     random = np.random.default_rng(0)
     light = np.linspace(190, 235, 400) + random.normal(0, 4, (300, 400))  # uneven and noisy
     photo = np.clip(light * (1 - ink) + 40 * ink, 0, 255).astype(np.uint8)[None]
-    assert images.is_dark_on_light(photo) and not images.is_dark_on_light(255 - photo)
-    assert np.abs(images.fit_drawing(255 - photo, 28, 20).astype(int) - expected).mean() < 4
+    assert fitting.is_dark_on_light(photo) and not fitting.is_dark_on_light(255 - photo)
+    assert np.abs(fitting.fit_drawing(255 - photo, 28, 20).astype(int) - expected).mean() < 4
 
 
 def test_nothing_drawn_is_fitted_whole():
     grey = np.full((1, 50, 100), 90, np.uint8)
-    np.testing.assert_array_equal(images.fit_drawing(grey, 28, 20), images.fit(grey, 28, 28))
-    assert not images.is_dark_on_light(grey) and not images.is_dark_on_light(np.full((1, 9, 9), 255, np.uint8))
+    np.testing.assert_array_equal(fitting.fit_drawing(grey, 28, 20), fitting.fit(grey, 28, 28))
+    assert not fitting.is_dark_on_light(grey) and not fitting.is_dark_on_light(np.full((1, 9, 9), 255, np.uint8))
 
 
 def test_real_digits_come_back_from_large_dark_on_light_pictures(real_mnist):
@@ -416,8 +416,8 @@ def test_real_digits_come_back_from_large_dark_on_light_pictures(real_mnist):
     for original in originals:
         large = np.full((1, 400, 330), 255, np.uint8)
         large[0, 60:340, 40:320] = 255 - original.repeat(10, axis=0).repeat(10, axis=1)
-        assert images.is_dark_on_light(large) and not images.is_dark_on_light(original[None])
-        again = images.fit_drawing(255 - large, 28, 20)[0].astype(int)
+        assert fitting.is_dark_on_light(large) and not fitting.is_dark_on_light(original[None])
+        again = fitting.fit_drawing(255 - large, 28, 20)[0].astype(int)
         # what is faint at the edge of a stroke was taken for paper, so a digit may grow or move by a pixel
         shifts = [np.roll(again, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]
         assert min(np.abs(shifted - original).mean() for shifted in shifts) < 0.5 * original.mean()
@@ -551,7 +551,7 @@ def test_no_damage_gets_through_as_anything_but_bad_image(tmp_path_factory, samp
             assert "\n" not in str(error) and str(error)
             continue
         assert pixels.dtype == np.uint8 and pixels.shape[0] == channels and max(pixels.shape) <= images.LONGEST
-        assert images.fit(pixels, 28, 28).shape == (channels, 28, 28)
+        assert fitting.fit(pixels, 28, 28).shape == (channels, 28, 28)
 
 
 @posix

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from ram.data import images
+from ram.data import fitting, images
 from utils import UserError, file_access, generator, listed
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
@@ -116,7 +116,7 @@ def _usable(look, path, *arguments):
 
 def _read(path, channels, image_size=None):
     image = _usable(images.read, path, channels, images.LONGEST if image_size else None)
-    return images.fit(image, image_size, image_size) if image_size else image
+    return fitting.fit(image, image_size, image_size) if image_size else image
 
 
 def _size(shape):

@@ -1,4 +1,4 @@
-"""Image files of any kind, opened without trusting them, and made to fit a model.
+"""Read image files of any kind without trusting them.
 
 Images are uint8 arrays (C, H, W), C is 1 (grey) or 3 (RGB). Nothing here knows the model or the data sets.
 """
@@ -14,8 +14,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read; phones make fewer
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
-FAINT = 24  # of 255: what stands out from its background by less is no drawing
-INK = 0.25  # of the strongest stroke: less is paper, shadow or noise
 
 Image.init()
 # For EPS, Pillow would start another program; of the others it knows no more than the name.
@@ -130,75 +128,3 @@ def _without_transparency(image):
     ink = np.average(grey, weights=alpha) if alpha.any() else 255
     background = Image.new("RGBA", image.size, "black" if ink >= 128 else "white")
     return Image.alpha_composite(background, image)
-
-
-# ----------------------------------------------------------------------------------------------------------- fitting
-
-
-def fit(image: np.ndarray, height: int, width: int, enlarge: bool = True) -> np.ndarray:
-    """An image (C, h, w) in the middle of a black (C, height, width), as large as its aspect allows.
-
-    Args:
-        enlarge: whether an image that is smaller on both axes grows.
-    """
-    channels, h, w = image.shape
-    scale = min(height / h, width / w)
-    if scale < 1 or (scale > 1 and enlarge):
-        image = resize(image, max(1, round(h * scale)), max(1, round(w * scale)))
-        _, h, w = image.shape
-    result = np.zeros((channels, height, width), np.uint8)
-    top, left = (height - h) // 2, (width - w) // 2
-    result[:, top : top + h, left : left + w] = image
-    return result
-
-
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image (C, h, w) as (C, height, width), bilinear; averaged over all that falls into a pixel when it shrinks."""
-    return np.stack([np.asarray(Image.fromarray(plane).resize((width, height), Image.BILINEAR)) for plane in image])
-
-
-def is_dark_on_light(image: np.ndarray) -> bool:
-    """Whether a grey image (1, H, W) is plainly dark on light: its border is light, and what differs from it darker."""
-    grey = resize(image, *(min(side, 256) for side in image.shape[1:]))[0].astype(int)  # no single pixel decides
-    border = border_level(grey)
-    darker, lighter = border - grey.min(), grey.max() - border
-    return bool(border > 127 and darker > FAINT and darker > 2 * lighter)
-
-
-def border_level(grey: np.ndarray) -> float:
-    """The median of the outermost rows and columns of (H, W)."""
-    return float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-
-
-def fit_drawing(image: np.ndarray, side: int, box: int) -> np.ndarray:
-    """What is drawn in an image, the way MNIST was made of NIST's digits.
-
-    Paper and shadows become black and the strongest stroke white; what is left is cut out, scaled with its aspect to
-    fit a box of box x box pixels, and its centre of mass moved to the middle of side x side pixels.
-
-    Args:
-        image: (1, H, W) uint8, light on dark.
-
-    Returns:
-        (1, side, side) uint8. Where nothing stands out, the whole image is fitted instead.
-    """
-    grey = image[0].astype(np.float32)
-    grey = np.clip(grey - border_level(grey), 0, None)
-    if grey.max() < FAINT:
-        return fit(image, side, side)
-    grey *= 255 / grey.max()
-    grey[grey < 255 * INK] = 0
-    rows, columns = (np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0))
-    grey = np.rint(grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8)
-    scale = box / max(grey.shape)
-    drawing = resize(grey[None], *(max(1, round(length * scale)) for length in grey.shape))[0]
-    result = np.zeros((1, side, side), np.uint8)
-    top, left = (_start(drawing.sum(axis=axis, dtype=float), side) for axis in (1, 0))
-    result[0, top : top + drawing.shape[0], left : left + drawing.shape[1]] = drawing
-    return result
-
-
-def _start(mass, side):
-    """Where a line of masses (n,) has to begin among `side` places for its centre to be in the middle."""
-    centre = (mass * np.arange(len(mass))).sum() / max(mass.sum(), 1)
-    return int(np.clip(round(side / 2 - centre), 0, side - len(mass)))

@@ -16,7 +16,7 @@ from config import CANVASES
 from model import Noise, RecurrentAttention, draw_noise
 from modules import Geometry
 from ram.build import build_trained
-from ram.data import images
+from ram.data import fitting, images
 from ram.data.sources import DATASETS
 from utils import UserError, file_access, make_folder, printable, to_tensor
 
@@ -159,13 +159,13 @@ def prepare(path: str, config, shape: tuple[int, int, int]) -> np.ndarray:
     """
     image = images.read(path, shape[0], images.LONGEST)
     light_on_dark = config.dataset != "folder"
-    if config.invert or (config.invert is None and light_on_dark and images.is_dark_on_light(image)):
+    if config.invert or (config.invert is None and light_on_dark and fitting.is_dark_on_light(image)):
         image = 255 - image
     if image.shape == shape:
         return image
     if config.dataset in BOX and shape == (1, SIDE, SIDE):
-        return images.fit_drawing(image, SIDE, BOX[config.dataset])
-    return images.fit(image, *shape[1:], enlarge=config.dataset not in CANVASES)
+        return fitting.fit_drawing(image, SIDE, BOX[config.dataset])
+    return fitting.fit(image, *shape[1:], enlarge=config.dataset not in CANVASES)
 
 
 @paddle.no_grad()
