@@ -1,0 +1,371 @@
+"""Make the tables of results, in both languages, from experiments/results.json."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
+IMAGES = RESULTS["test_images"]
+PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
+
+CHINESE = {
+    "task": "任务",
+    "glimpses": "瞥视次数",
+    "retina": "视网膜",
+    "one sampled path": "一条采样路径",
+    "one path of the means": "一条均值路径",
+    "ten sampled paths": "十条采样路径",
+    "sampling error": "抽样误差",
+    "paper": "论文",
+    "one path": "一条路径",
+    "ten paths": "十条路径",
+    "best public claim, one path": "公开报告的最好结果，一条路径",
+    "best public claim, ten paths": "公开报告的最好结果，十条路径",
+    "preset": "预设",
+    "command": "命令",
+    "seed": "种子",
+    "epochs": "epoch 数",
+    "best epoch": "最佳 epoch",
+    "minutes": "分钟",
+    "augmented": "数据增强",
+    "averaged weights": "权重平均",
+    "weights": "权重",
+    "what": "内容",
+    "networks": "网络",
+    "data set": "数据集",
+    "system": "系统",
+    "paths": "路径数",
+    "error": "错误率",
+    "what differs": "不同之处",
+    "ours": "本项目",
+    "lowest claim": "最低的公开结果",
+    "difference": "差",
+    "twice its standard error": "两倍标准误",
+    "clear": "明显",
+    "learned": "学习到的位置",
+    "random": "随机位置",
+    "random / learned": "随机 / 学习",
+    "paper's": "论文的",
+    "validation loss": "验证损失",
+    "validation error": "验证错误率",
+    "validation accuracy": "验证准确率",
+    "test accuracy, M=10": "测试准确率，M=10",
+    "guessing": "随机猜测",
+    "parameters": "参数个数",
+    "claim": "公开结果",
+    "yes": "是",
+    "no": "否",
+    "not stated": "未说明",
+    "None has been measured yet.": "尚未测量。",
+}
+
+
+def say(words: str, language: str) -> str:
+    """Translate a heading or a word of a cell."""
+    return CHINESE[words] if language == "zh" else words
+
+
+def table(headings: list[str], rows: list[list], language: str) -> str:
+    """Lay out a table in Markdown; None is an empty cell, "-"."""
+    lines = [[say(words, language) for words in headings], *rows]
+    texts = ["| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |" for line in lines]
+    return "\n".join([texts[0], "|" + "---|" * len(headings), *texts[1:]])
+
+
+def tests(preset: str, paths: str, M: int) -> list[float] | None:
+    """Return the test errors of a preset in percent, one per noise seed; None where it was not tested so."""
+    found = [test for test in RESULTS["tests"] if (test["preset"], test["paths"], test["M"]) == (preset, paths, M)]
+    return found[0]["errors"] if found else None
+
+
+def sampling_error(error: float, images: int = IMAGES) -> float:
+    """Return the standard deviation of an error in percent, sqrt(p (1 - p) / N), over draws of N test images."""
+    return 100 * sqrt(error / 100 * (1 - error / 100) / images)
+
+
+def claims(training: dict, M: int) -> list[dict]:
+    """List the claims on a training's task with as many paths and the same retina (patch size and number of scales)."""
+    return [
+        claim
+        for claim in RESULTS["claims"]
+        if claim["task"] == training["task"] and system(claim)["paths"] == M and same_retina(claim)
+    ]
+
+
+def system(claim: dict) -> dict:
+    return RESULTS["systems"][claim["system"]]
+
+
+def error_of(claim: dict) -> float:
+    return float(claim["error"])
+
+
+def same_retina(claim: dict) -> bool:
+    """Tell whether a claim is of RAM itself, with the patches that this project has on the task."""
+    return "model" not in system(claim) and "scales" not in claim
+
+
+def comparison(training: dict, paths: str, M: int) -> tuple[float, dict, float, float] | None:
+    """Compare with the lowest claim: our error, the claim, the difference and twice its standard error.
+
+    None where there is no claim with as many paths and the same retina, and for random locations, which are a
+    comparison themselves.
+    """
+    errors, rivals = tests(training["preset"], paths, M), claims(training, M)
+    if not errors or not rivals or "random_of" in RESULTS["tasks"][training["task"]]:
+        return None
+    lowest, ours = min(rivals, key=error_of), mean(errors)
+    theirs = sampling_error(error_of(lowest), system(lowest).get("images", IMAGES))
+    return ours, lowest, error_of(lowest) - ours, 2 * sqrt(sampling_error(ours) ** 2 + theirs**2)
+
+
+def measured(training: dict, paths: str, M: int) -> str | None:
+    """Write our error, with its spread over noise seeds; bold if it is clearly lower than every claim like it."""
+    errors = tests(training["preset"], paths, M)
+    if errors is None:
+        return None
+    text = f"{mean(errors):.2f}" + (f" +- {stdev(errors):.2f}" if len(errors) > 1 else "")
+    compared = comparison(training, paths, M)
+    return f"**{text}**" if compared and compared[2] > compared[3] else text
+
+
+def task(training: dict, language: str) -> str:
+    return RESULTS["tasks"][training["task"]]["name"][language]
+
+
+def retina(patch_size: int, scales: int, language: str) -> str:
+    """Write patch size and number of scales, as in "12x12 at 3 scales"."""
+    patch = f"{patch_size}x{patch_size}"
+    return patch if scales == 1 else {"en": f"{patch} at {scales} scales", "zh": f"{patch}，{scales} 个尺度"}[language]
+
+
+def claimed(claim: dict) -> str:
+    """Write a claim's error, with the spread or the upper end where it states one."""
+    text = claim["error"] + (f" +- {claim['spread']}" if "spread" in claim else "")
+    return text + (f"-{claim['up_to']}" if "up_to" in claim else "")
+
+
+def linked(claim: dict, language: str) -> str:
+    """Write a claim as its linked error, with the system's name and its glimpses."""
+    name, link = system(claim)["name"][language], f"[{claimed(claim)}]({system(claim)['link']})"
+    count = claim["glimpses"]
+    return {"en": f"{link} ({name}, {count} glimpses)", "zh": f"{link}（{name}，{count} 次瞥视）"}[language]
+
+
+def results(language: str) -> str:
+    """Make the table of test errors: a row per published model."""
+    rows = []
+    for training in RESULTS["trainings"]:
+        errors = [mean(tests(training["preset"], *PATHS[i])) for i in (0, 2)]
+        about = RESULTS["tasks"][training["task"]]
+        rows.append(
+            [
+                about["name"][language],
+                retina(about["patch_size"], about["scales"], language),
+                training["glimpses"],
+                *(measured(training, paths, M) for paths, M in PATHS),
+                " / ".join(f"{sampling_error(error):.2f}" for error in errors),
+                training["seed"],
+                f"`{training['preset']}`",
+            ]
+        )
+    headings = ["task", "retina", "glimpses", "one sampled path", "one path of the means", "ten sampled paths"]
+    return table([*headings, "sampling error", "seed", "preset"], rows, language)
+
+
+def results_short(language: str) -> str:
+    """Make the README's table: a row per task, with the paper's figure and the best claims with one and ten paths."""
+    rows = []
+    for training in RESULTS["trainings"]:
+        about = RESULTS["tasks"][training["task"]]
+        if "random_of" in about:
+            continue
+        paper = [
+            claim["error"] for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)
+        ]
+        name, patches = about["name"][language], retina(about["patch_size"], about["scales"], language)
+        rows.append(
+            [
+                {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
+                training["glimpses"],
+                measured(training, "sampled", 1),
+                paper[0] if paper else None,
+                best_claim(training, 1, language),
+                measured(training, "sampled", 10),
+                best_claim(training, 10, language),
+            ]
+        )
+    headings = ["task", "glimpses", "one path", "paper", "best public claim, one path", "ten paths"]
+    return table([*headings, "best public claim, ten paths"], rows, language)
+
+
+def as_many(claim: dict, training: dict) -> bool:
+    return claim["glimpses"] == training["glimpses"]
+
+
+def best_claim(training: dict, M: int, language: str) -> str | None:
+    """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise."""
+    rivals = [
+        claim
+        for claim in RESULTS["claims"]
+        if claim["task"] == training["task"]
+        and system(claim)["paths"] == M
+        and "model" not in system(claim)
+        and claim["system"] != "paper"
+    ]
+    if not rivals:
+        return None
+    lowest = min(rivals, key=error_of)
+    about = system(lowest)
+    words = [about["name"][language]]
+    if not as_many(lowest, training):
+        words.append({"en": f"{lowest['glimpses']} glimpses", "zh": f"{lowest['glimpses']} 次瞥视"}[language])
+    if "scales" in lowest:
+        words.append({"en": f"{lowest['scales']} scales", "zh": f"{lowest['scales']} 个尺度"}[language])
+    link = f"[{claimed(lowest)}]({about['link']})"
+    return {"en": f"{link} ({', '.join(words)})", "zh": f"{link}（{'，'.join(words)}）"}[language]
+
+
+def trainings(language: str) -> str:
+    """Make the table of how the published models were trained."""
+    rows = [
+        [
+            f"`{training['command']}`",
+            training["seed"],
+            training["epochs"],
+            training["best_epoch"],
+            training["minutes"],
+            say("yes" if training["augmented"] else "no", language),
+            say("yes" if training["averaged"] else "no", language),
+            training["precision"],
+        ]
+        for training in RESULTS["trainings"]
+    ]
+    headings = "command,seed,epochs,best epoch,minutes,augmented,averaged weights,weights"
+    return table(headings.split(","), rows, language)
+
+
+def all_claims(language: str, others: bool) -> str:
+    """Make the table of what others report, of RAM itself or of other models: a row per task and system."""
+    found: dict[tuple, list[dict]] = {}
+    for claim in RESULTS["claims"]:
+        if ("model" in system(claim)) == others:
+            found.setdefault((claim["task"], claim["system"]), []).append(claim)
+    rows = []
+    for (task_name, system_name), group in found.items():
+        about, where = RESULTS["systems"][system_name], RESULTS["tasks"][task_name]
+        scales = group[0].get("scales", where["scales"])
+        rows.append(
+            [
+                where["name"][language],
+                f"[{about['name'][language]}]({about['link']})",
+                retina(where["patch_size"], scales, language) if about.get("retina", True) else None,
+                about["paths"] or say("not stated", language),
+                ", ".join(str(claim["glimpses"] or "-") for claim in group),
+                ", ".join(claimed(claim) for claim in group),
+                group[0].get("differs", about["differs"])[language] or None,
+            ]
+        )
+    return table("task,system,retina,paths,glimpses,error,what differs".split(","), rows, language)
+
+
+def comparisons(language: str) -> str:
+    """Make the table of what is bold and why: each of our figures beside the lowest claim like it."""
+    rows = []
+    for training in RESULTS["trainings"]:
+        for (paths, M), words in zip(PATHS, ("one sampled path", "one path of the means", "ten sampled paths")):
+            compared = comparison(training, paths, M)
+            if compared:
+                ours, claim, difference, bound = compared
+                rows.append(
+                    [
+                        task(training, language),
+                        training["glimpses"],
+                        say(words, language),
+                        f"{ours:.2f}",
+                        linked(claim, language),
+                        f"{difference:.2f}",
+                        f"{bound:.2f}",
+                        say("yes" if difference > bound else "no", language),
+                    ]
+                )
+    headings = "task,glimpses,paths,ours,lowest claim,difference,twice its standard error,clear"
+    return table(headings.split(","), rows, language)
+
+
+def looking(language: str) -> str:
+    """Make the table of what learning where to look is worth: random locations against learned ones."""
+    rows = []
+    for name, about in RESULTS["tasks"].items():
+        if "random_of" not in about:
+            continue
+        learned, paper = about["random_of"], {}
+        for claim in RESULTS["claims"]:
+            if claim["system"] == "paper" and claim["glimpses"] == 8:
+                paper[claim["task"]] = error_of(claim)
+        for M, words in ((1, "one sampled path"), (10, "ten sampled paths")):
+            errors = [mean(tests(preset, "sampled", M)) for preset in (learned, name)]
+            rows.append(
+                [
+                    RESULTS["tasks"][learned]["name"][language],
+                    say(words, language),
+                    *(f"{error:.2f}" for error in errors),
+                    f"{errors[1] / errors[0]:.1f}",
+                    f"{paper[name] / paper[learned]:.1f}" if M == 1 else None,
+                ]
+            )
+    return table(["task", "paths", "learned", "random", "random / learned", "paper's"], rows, language)
+
+
+def reproductions(language: str) -> str:
+    """Make the table of earlier systems, trained here by their own recipes."""
+    rows = [
+        [
+            f"`{row['command']}`",
+            row["seed"],
+            f"{mean(row['errors']):.2f}",
+            linked(row["claim"], language),
+        ]
+        for row in RESULTS["reproductions"]
+    ]
+    if not rows:
+        return say("None has been measured yet.", language)
+    return table(["command", "seed", "error", "claim"], rows, language)
+
+
+FORMATS = {  # of what an ablation measures: its heading and how it is written
+    "valid_loss": ("validation loss", "{:.3f}"),
+    "valid_error": ("validation error", "{:.2f}"),
+    "valid_accuracy": ("validation accuracy", "{:.2f}"),
+    "parameters": ("parameters", "{:,}"),
+    "test_accuracy": ("test accuracy, M=10", "{:.2f}"),
+    "guessing": ("guessing", "{:g}"),
+}
+
+
+def rows_of(language: str, part: dict, what: str = "what") -> str:
+    """Make a table of commands and what each printed."""
+    columns = [column for column in FORMATS if column in part["rows"][0]]
+    rows = [
+        [row["what"][language], f"`{row['command']}`", *(FORMATS[column][1].format(row[column]) for column in columns)]
+        for row in part["rows"]
+    ]
+    return table([what, "command", *(FORMATS[column][0] for column in columns)], rows, language)
+
+
+BLOCKS = {
+    "results": results,
+    "results-short": results_short,
+    "trainings": trainings,
+    "claims": partial(all_claims, others=False),
+    "claims-other-models": partial(all_claims, others=True),
+    "comparisons": comparisons,
+    "looking": looking,
+    "reproductions": reproductions,
+    **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
+    "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
+}

@@ -1,0 +1,150 @@
+"""Every measured figure stands once, in experiments/results.json; the tables of the pages are written from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from math import sqrt
+from statistics import mean
+
+import pytest
+from helpers import ROOT
+from safetensors.numpy import load_file
+
+from config import get_config
+from ram.runs import published
+
+sys.path.insert(0, str(ROOT / "docs"))
+import make
+import tables
+
+RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
+PRESETS = [training["preset"] for training in RESULTS["trainings"]]
+
+
+def measured(preset: str, paths: str, M: int) -> dict | None:
+    found = [test for test in RESULTS["tests"] if (test["preset"], test["paths"], test["M"]) == (preset, paths, M)]
+    assert len(found) <= 1, "measured twice"
+    return found[0] if found else None
+
+
+def test_every_published_model_has_its_rows():
+    assert PRESETS == list(dict.fromkeys(PRESETS)) and set(PRESETS) == set(published.names())
+    for preset in PRESETS:
+        one, ten = measured(preset, "sampled", 1), measured(preset, "sampled", 10)
+        assert one["noise_seeds"] == [1, 2, 3, 4, 5] and ten["noise_seeds"] == [1]
+        # Locations that are drawn have no means.
+        assert bool(measured(preset, "mean", 1)) == (get_config([f"--preset={preset}"]).policy == "learned")
+
+
+@pytest.mark.parametrize("training", RESULTS["trainings"], ids=PRESETS)
+def test_rows_are_what_is_published(training):
+    name = training["preset"]
+    facts = json.loads((ROOT / "ckpt" / "published" / f"{name}.json").read_text(encoding="utf-8"))
+    settings, task = facts["settings"], RESULTS["tasks"][training["task"]]
+    assert measured(name, "sampled", 1)["errors"][0] == facts["test_error"]["M=1"]
+    assert measured(name, "sampled", 10)["errors"] == [facts["test_error"]["M=10"]]
+    for ours, theirs in (("seed", "seed"), ("epochs", "epochs"), ("best_epoch", "epoch"), ("hardware", "hardware")):
+        assert training[ours] == facts[theirs]
+    assert training["minutes"] == round(facts["seconds"] / 60)
+    assert training["glimpses"] == settings["num_glimpses"]
+    assert (task["patch_size"], task["scales"]) == (settings["patch_size"], settings["num_patches"])
+    assert training["averaged"] == bool(settings["ema"])
+    augmentations = [settings.get(f"augment_{how}") for how in ("shift", "rotate", "scale", "shear", "flip")]
+    assert training["augmented"] == any(augmentations)
+    weights = load_file(ROOT / "ckpt" / "published" / f"{name}.safetensors")
+    assert {str(array.dtype) for array in weights.values()} == {training["precision"]}
+
+
+def test_commands_are_understood_and_say_what_was_measured():
+    for test in RESULTS["tests"]:
+        command = test["command"].replace("--random_seed=S", "--random_seed=3").split()
+        assert command[:2] == ["python", "main.py"]
+        config = get_config(command[2:])
+        assert (config.preset, config.is_train, config.locations) == (test["preset"], False, test["paths"])
+        assert test["paths"] == "mean" or config.M == test["M"]
+        assert ("--random_seed=S" in test["command"]) == (len(test["noise_seeds"] or [1]) > 1)
+        assert len(test["errors"]) == len(test["noise_seeds"] or [1])
+    for part in (*RESULTS["ablations"].values(), RESULTS["folders"]):
+        for row in part["rows"]:
+            config = get_config(row["command"].split()[2:])
+            assert config.is_train, row
+
+
+def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
+    """The rule of docs/results.md, once more by hand: two proportions, and twice the standard error."""
+    rows = [line for line in tables.results("en").splitlines() if line.endswith("` |")]
+    assert len(rows) == len(PRESETS)
+    seen = set()
+    for row, training in zip(rows, RESULTS["trainings"]):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        for cell, (paths, M) in zip(cells[3:6], (("sampled", 1), ("mean", 1), ("sampled", 10))):
+            test = measured(training["preset"], paths, M)
+            if test is None:
+                assert cell == "-"
+                continue
+            p, clear = mean(test["errors"]) / 100, []
+            assert cell.strip("*").startswith(f"{100 * p:.2f}")
+            for claim in RESULTS["claims"]:
+                system = RESULTS["systems"][claim["system"]]
+                like = claim["task"] == training["task"] and system["paths"] == M and "scales" not in claim
+                if like and "model" not in system:
+                    q, n = float(claim["error"]) / 100, system.get("images", 10_000)
+                    clear.append(q - p > 2 * sqrt(p * (1 - p) / 10_000 + q * (1 - q) / n))
+            learned = not training["preset"].endswith("-random")
+            assert cell.startswith("**") == (learned and bool(clear) and all(clear)), (row, cell)
+            seen.add(cell.startswith("**"))
+    assert seen == {True, False}
+
+
+def test_claims_are_linked_and_other_models_take_no_claims_place():
+    assert {claim["system"] for claim in RESULTS["claims"]} == set(RESULTS["systems"])
+    for name, system in RESULTS["systems"].items():
+        assert re.match(r"https?://", system["link"])
+        for language in ("en", "zh"):
+            ours = system["link"] in tables.BLOCKS["claims"](language)
+            others = system["link"] in tables.BLOCKS["claims-other-models"](language)
+            assert others if "model" in system else ours, name
+    assert "DRAM" not in tables.results_short("en") and "MRAM" not in tables.comparisons("en")
+
+
+def test_a_heading_without_translation_is_an_error():
+    with pytest.raises(KeyError):
+        tables.say("no such heading", "zh")
+
+
+def test_no_page_is_stale():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "make.py"), "--check"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_stale_pages_are_named_and_written(tmp_path):
+    for folder in ("docs", "experiments", "ram"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("*.md")]:
+        shutil.copy(path, tmp_path)
+    page = tmp_path / "docs" / "results.md"
+    right = page.read_text(encoding="utf-8")
+    stale = right.replace("**0.37**", "**0.36**", 1)
+    page.write_text(stale, encoding="utf-8")
+
+    def run(*flags):
+        command = [sys.executable, str(tmp_path / "docs" / "make.py"), *flags]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    checked = run("--check")
+    assert checked.returncode == 1 and checked.stderr == "docs/results.md is stale: python docs/make.py writes it\n"
+    assert page.read_text(encoding="utf-8") == stale != right, "--check only looks"
+    assert run().stdout == "[*] docs/results.md\n" and page.read_text(encoding="utf-8") == right
+    assert run("--check").returncode == 0
+    assert run("--chekc").returncode == 2
+
+
+def test_an_unknown_block_is_an_error():
+    with pytest.raises(KeyError):
+        make.written("<!-- make: nonsense -->\n<!-- /make -->\n", "en")
