@@ -71,10 +71,11 @@ class VisualDLLog:
 
 def draw(glimpses: dict[str, np.ndarray], epoch: int, geometry) -> np.ndarray:
     """Draw what `Trainer.glimpses` gave as a picture (H, W, 3); geometry is the retina's `modules.Geometry`."""
-    from ram.draw import figures as pictures
+    from ram.draw.figures import snapshot_figure  # with matplotlib, which a log without pictures does not need
+    from ram.draw.snapshots import snapshot_of
+    from ram.draw.style import to_pixels
 
-    snapshot, _ = pictures.snapshot_of(glimpses, epoch)
-    return pictures.to_pixels(pictures.snapshot_figure(snapshot, geometry, f"held-out images, epoch {epoch}"))
+    return to_pixels(snapshot_figure(snapshot_of(glimpses, epoch), geometry, f"held-out images, epoch {epoch}"))
 
 
 def trim(path: str, epoch: int) -> None:

@@ -1,0 +1,90 @@
+"""Files of pictures: a picture that was made here may be replaced, never a file without its mark."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from utils import UserError, file_access, make_folder
+
+MARK = b"made by visualize.py"  # in every picture
+DPI = 150  # of still pictures; films have 100
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a picture, in the place of an earlier one that was made here.
+
+    Raises:
+        UserError: the picture cannot be written, or the file there has no mark.
+    """
+    make_folder(os.path.dirname(path) or ".")
+    temporary = f"{path}.tmp"
+    with file_access("write", path):
+        if os.path.lexists(path):
+            with open(path, "rb") as file:
+                if MARK not in file.read():
+                    raise UserError(f"{path} was not made by this command: move it away, or name another file by --out")
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    print(f"[*] Wrote {path}")
+
+
+def write_png(path: str, figure) -> None:
+    """Write a figure as a PNG."""
+    from ram.draw.style import plain_text  # with matplotlib, which reading does not need
+
+    buffer = io.BytesIO()
+    plain_text(figure)
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Comment": MARK.decode()})
+    write(path, buffer.getvalue())
+
+
+def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:
+    """Write figures as the frames of an endless film.
+
+    Args:
+        path: the file.
+        figures: all of one size.
+        milliseconds: how long a frame is shown.
+        hold: how long the last one is.
+    """
+    from PIL import Image
+
+    from ram.draw.style import evenly_spaced, to_pixels
+
+    frames = [Image.fromarray(to_pixels(figure)) for figure in figures]
+    some = np.concatenate([np.asarray(frames[i]) for i in evenly_spaced(len(frames), 12)])
+    # Of all colors, also of those that cover little.
+    palette = Image.fromarray(some).quantize(colors=128, method=Image.Quantize.MAXCOVERAGE)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    durations = [milliseconds] * (len(frames) - 1) + [hold]
+    buffer = io.BytesIO()
+    more = {"append_images": frames[1:], "duration": durations, "loop": 0, "comment": MARK}
+    frames[0].save(buffer, format="GIF", save_all=True, **more)
+    write(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def content_of(path: str, kind: str):
+    """Turn what unexpected content raises in the block into the one line `PATH holds no KIND: reason`.
+
+    Raises:
+        UserError: the content is damaged, or laid out in another way.
+    """
+    other_layout = (TypeError, IndexError, AttributeError, RecursionError)
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise UserError(f"{path} holds no {kind}: it is no text") from None
+    except KeyError as error:
+        raise UserError(f"{path} holds no {kind}: {error} is missing") from None
+    except other_layout:
+        raise UserError(f"{path} holds no {kind}: it is laid out in another way") from None
+    except (OSError, ValueError, OverflowError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} holds no {kind}: {error}") from None
