@@ -119,7 +119,7 @@ def test_results_of_the_keras_version_stand_beside_a_log(tmp_path):
     figure = curves.curves_figure([ours, theirs], "title")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["ours", "keras (test images)", "validation", "test", "training", "+- one standard deviation"]
-    styles = {name: handle.get_linestyle() for name, handle in zip(names, figure.legends[0].legend_handles[:-1])}
+    styles = {name: handle.get_linestyle() for name, handle in zip(names, figure.legends[0].get_lines())}
     drawn = [axis.lines[-1] for axis in figure.axes]
     assert [line.get_ydata().tolist() for line in drawn] == [pytest.approx([90, 25, 10]), pytest.approx([10, 75, 90])]
     assert drawn[0].get_linestyle() == styles["test"] != styles["validation"]
