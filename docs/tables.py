@@ -8,72 +8,11 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
+from words import say, table
+
 RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
 IMAGES = RESULTS["test_images"]
 PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
-
-CHINESE = {
-    "task": "任务",
-    "glimpses": "瞥视次数",
-    "retina": "视网膜",
-    "one sampled path": "一条采样路径",
-    "one path of the means": "一条均值路径",
-    "ten sampled paths": "十条采样路径",
-    "sampling error": "抽样误差",
-    "paper": "论文",
-    "one path": "一条路径",
-    "ten paths": "十条路径",
-    "best public claim, one path": "公开报告的最好结果，一条路径",
-    "best public claim, ten paths": "公开报告的最好结果，十条路径",
-    "preset": "预设",
-    "command": "命令",
-    "seed": "种子",
-    "epochs": "epoch 数",
-    "best epoch": "最佳 epoch",
-    "minutes": "分钟",
-    "augmented": "数据增强",
-    "averaged weights": "权重平均",
-    "weights": "权重",
-    "what": "内容",
-    "networks": "网络",
-    "data set": "数据集",
-    "system": "系统",
-    "paths": "路径数",
-    "error": "错误率",
-    "what differs": "不同之处",
-    "ours": "本项目",
-    "lowest claim": "最低的公开结果",
-    "difference": "差",
-    "twice its standard error": "两倍标准误",
-    "clear": "明显",
-    "learned": "学习到的位置",
-    "random": "随机位置",
-    "random / learned": "随机 / 学习",
-    "paper's": "论文的",
-    "validation loss": "验证损失",
-    "validation error": "验证错误率",
-    "validation accuracy": "验证准确率",
-    "test accuracy, M=10": "测试准确率，M=10",
-    "guessing": "随机猜测",
-    "parameters": "参数个数",
-    "claim": "公开结果",
-    "yes": "是",
-    "no": "否",
-    "not stated": "未说明",
-    "None has been measured yet.": "尚未测量。",
-}
-
-
-def say(words: str, language: str) -> str:
-    """Translate a heading or a word of a cell."""
-    return CHINESE[words] if language == "zh" else words
-
-
-def table(headings: list[str], rows: list[list], language: str) -> str:
-    """Lay out a table in Markdown; None is an empty cell, "-"."""
-    lines = [[say(words, language) for words in headings], *rows]
-    texts = ["| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([texts[0], "|" + "---|" * len(headings), *texts[1:]])
 
 
 def tests(preset: str, paths: str, M: int) -> list[float] | None:
@@ -344,6 +283,8 @@ FORMATS = {  # of what an ablation measures: its heading and how it is written
     "parameters": ("parameters", "{:,}"),
     "test_accuracy": ("test accuracy, M=10", "{:.2f}"),
     "guessing": ("guessing", "{:g}"),
+    "right": ("right", "{}"),
+    "of": ("of", "{}"),
 }
 
 
@@ -357,6 +298,12 @@ def rows_of(language: str, part: dict, what: str = "what") -> str:
     return table([what, "command", *(FORMATS[column][0] for column in columns)], rows, language)
 
 
+def speed(language: str, part: dict) -> str:
+    """Make a table of what benchmark.py measured."""
+    rows = [[cell[language] if isinstance(cell, dict) else cell for cell in row] for row in part["rows"]]
+    return table(part["columns"], rows, language)
+
+
 BLOCKS = {
     "results": results,
     "results-short": results_short,
@@ -368,4 +315,6 @@ BLOCKS = {
     "reproductions": reproductions,
     **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
     "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
+    "own-images": partial(rows_of, part=RESULTS["own_images"], what="images"),
+    **{f"speed-{name}": partial(speed, part=part) for name, part in RESULTS["speed"].items()},
 }

@@ -6,9 +6,10 @@
 - digits: scikit-learn's 1,797 scanned digits of 8x8 pixels, the last 397 for the test.
 - photos: which of ten photographs of scikit-learn and scikit-image is this 32x32 piece from? Those for training come
   from the left 65 % of a photograph, for validation from the next 10 %, for the test from the rest: none overlap.
-- grey: the same without colour.
-- paper: 500 test digits of MNIST as dark ink on unevenly lit, tinted, noisy paper. plain: the same 500 as they are. The
-  class is the last figure of a file's name.
+- grey: the same without color.
+- paper: 500 digits of MNIST as dark ink on unevenly lit, tinted, noisy paper. plain: the same 500 as they are. The
+  class is the last figure of a file's name. They are the first of those training images that seed 1 holds out: the
+  published weights never saw them, and the test set is not looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from PIL import Image
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from data_loader import held_out
 from ram.data.sources import fetch
 
 PHOTOS = "astronaut.png chelsea.png coffee.png ihc.png rocket.jpg retina.jpg hubble_deep_field.jpg motorcycle_left.png"
@@ -64,9 +66,10 @@ def photos(folder: str) -> None:
 
 
 def paper(folder: str) -> None:
-    test = fetch("mnist", "./data")
+    mnist = fetch("mnist", "./data")
     random = np.random.default_rng(0)
-    for i, (digit, label) in enumerate(zip(test["test_images"][:500], test["test_labels"])):
+    chosen = held_out(len(mnist["train_images"]), valid_size=0.1, seed=1)[1][:500]
+    for i, (digit, label) in enumerate(zip(mnist["train_images"][chosen], mnist["train_labels"][chosen])):
         save(digit, folder, "plain", f"{i:04d}_{label}.png")
         side = int(random.integers(150, 300))
         height, width = (int(random.integers(side, 800)) for _ in range(2))

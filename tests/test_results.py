@@ -72,6 +72,8 @@ def test_commands_are_understood_and_say_what_was_measured():
         for row in part["rows"]:
             config = get_config(row["command"].split()[2:])
             assert config.is_train, row
+    for row in RESULTS["own_images"]["rows"]:
+        assert get_config(row["command"].split()[2:]).predict and row["right"] <= row["of"]
 
 
 def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
