@@ -261,8 +261,6 @@ def wrong_header(tiny):
 DAMAGES = {
     "truncated": (lambda tiny: tiny.raw["train_images"][:-1], "truncated: 31375 of 31376 bytes"),
     "empty": (lambda tiny: b"", "truncated: 0 of 31376 bytes"),
-    "altered": (altered, "altered: its SHA-256 is not the one on record"),
-    "swapped": (swapped, "truncated: 15696 of 31376 bytes"),
     "too long": (lambda tiny: tiny.raw["train_images"] + b"\0", "too long: more than 31376 bytes"),
     "wrong magic": (
         lambda tiny: b"\0\0\x0d" + tiny.raw["train_images"][3:],
@@ -289,6 +287,87 @@ def test_damaged_file_is_named_set_aside_and_replaced(tiny, capsys, damage, zipp
     assert f"{name} is {reason}" in printed and f"renamed to {name}.bad\n" in printed
     good = {"train-images-idx3-ubyte": tiny.raw["train_images"]}
     assert tiny.stored() == {**others, **good, name + ".bad": spoiled}
+
+
+def smaller(tiny):
+    return to_idx(np.random.default_rng(3).integers(0, 256, (7, 9, 11), np.uint8))
+
+
+def larger(tiny):
+    return to_idx(np.random.default_rng(4).integers(0, 256, (90, 28, 28), np.uint8))
+
+
+def of_floats(tiny):
+    return b"\0\0\x0d\3" + np.array([2, 3, 5], ">u4").tobytes() + np.zeros(30, ">f4").tobytes()
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["raw", "gz"])
+@pytest.mark.parametrize("other", [altered, swapped, smaller, larger, of_floats])
+def test_whole_file_of_another_data_set_is_neither_renamed_nor_replaced(tiny, capsys, other, zipped):
+    name = "train-images-idx3-ubyte" + ".gz" * zipped
+    tiny.write(tiny.own, zipped)
+    (tiny.own / name).write_bytes(gzip.compress(other(tiny)) if zipped else other(tiny))
+    before = tiny.stored()
+    tiny.write(tiny.package)
+    with pytest.raises(UserError) as caught:
+        tiny.fetch()
+    assert f"{name} is another data set, " in str(caught.value)
+    assert "use --dataset=idx, or delete it to have tiny fetched" in str(caught.value)
+    assert "\n" not in str(caught.value) and tiny.stored() == before
+    (tiny.own / name).unlink()
+    tiny.fetch()
+
+
+def test_the_right_file_serves_beside_one_of_another_data_set(tiny, capsys):
+    tiny.write(tiny.own, zipped=True)
+    (tiny.own / NAMES["test_images"]).write_bytes(smaller(tiny))
+    tiny.fetch()
+    assert (tiny.own / NAMES["test_images"]).read_bytes() == smaller(tiny)
+
+
+def test_whole_file_that_is_too_large_to_unzip_is_not_called_broken(tiny, monkeypatch):
+    monkeypatch.setattr(idx, "UNZIP_BYTES", 10**6)
+    tiny.write(tiny.own, zipped=True)
+    path = tiny.own / (NAMES["train_images"] + ".gz")
+    path.write_bytes(gzip.compress(to_idx(np.zeros((2000, 28, 28), np.uint8))))
+    with pytest.raises(UserError, match="2000 x 28 x 28"):
+        tiny.fetch()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["raw", "gz"])
+def test_other_names_and_places_of_the_same_files_are_taken(tiny, zipped):
+    tiny.add(folders=("Tiny/raw", "."), archive="tiny.npz", cache="", packages=())
+    for folder in (tiny.own, tiny.data_dir / "Tiny" / "raw", tiny.data_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        for role, raw in tiny.raw.items():
+            path = folder / (NAMES[role].replace("-idx", ".idx") + ".gz" * zipped)
+            path.write_bytes(gzip.compress(raw) if zipped else raw)
+        tiny.fetch()
+        assert folder == tiny.own or tiny.stored() == tiny.complete()
+        for path in [*folder.glob("*ubyte*"), *tiny.own.glob("*ubyte*")]:
+            path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("place", ["tiny", "", "Elsewhere"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_archive_of_keras_is_taken_by_its_hash(tiny, place, save, capsys):
+    tiny.add(folders=(".", "Elsewhere"), archive="tiny.npz", cache="", packages=())
+    folder = tiny.data_dir / place
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {sources.KERAS[role]: array for role, array in tiny.arrays.items()}
+    save(folder / "tiny.npz", **arrays)
+    tiny.fetch()
+    for spoiled in ({**arrays, "x_train": arrays["x_train"][::-1]}, {"x_train": arrays["x_train"]}):
+        for path in tiny.own.glob("*ubyte"):
+            path.unlink()
+        save(folder / "tiny.npz", **spoiled)
+        with pytest.raises(UserError, match="tiny.npz is another data set"):
+            tiny.fetch()
+    (folder / "tiny.npz").write_bytes(b"PK\3\4" + bytes(200))
+    with pytest.raises(UserError, match="tiny.npz is no .npz archive"):
+        tiny.fetch()
+    assert (folder / "tiny.npz").exists()
 
 
 def broken_crc(zipped):
@@ -670,4 +749,4 @@ def test_final_error_lists_sources_reasons_and_the_way_out(tiny, server, tmp_pat
 
 def test_a_source_that_fails_raises_source_failed(tmp_path):
     with pytest.raises(SourceFailed, match="no such folder"):
-        list(sources._from_folder(str(tmp_path / "absent"), True, {}))
+        list(sources._from_folder(str(tmp_path / "absent"), "", True, {}))

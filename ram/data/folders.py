@@ -47,7 +47,7 @@ def load(data_dir: str, part: str, image_size: int | None = None) -> tuple[np.nd
     classes = _folders(os.path.join(data_dir, model_part))
     example = _files(data_dir, model_part, classes)
     files = example if part == model_part else _files(data_dir, part, classes)
-    channels = 3 if any(_usable(images.has_colour, path) for path, _ in _progress(example, "looking")) else 1
+    channels = 3 if any(_usable(images.measure, path).color for path, _ in _progress(example, "looking")) else 1
     shape = (channels, image_size, image_size)
     if not image_size:
         shape = _read(example[0][0], channels).shape

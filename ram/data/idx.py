@@ -6,12 +6,16 @@ type is 8, bytes, in all files that are read here.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
+import math
+import os
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -26,6 +30,13 @@ class IdxFile(NamedTuple):
 
 class Damaged(Exception):
     """The content of a file is not what it has to be; the message says in what way."""
+
+
+class OtherContent(Damaged):
+    """A whole and well-formed file, but not the one that was looked for."""
+
+
+ITEM_BYTES = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}  # by the type in the magic number
 
 
 def parse_idx(raw: bytes) -> np.ndarray:
@@ -74,6 +85,65 @@ def gunzip(stream: io.BufferedIOBase, file: IdxFile) -> bytes:
 
 
 def read(path: str, file: IdxFile) -> bytes:
-    """Read and check a file, raw or .gz; raises `Damaged` or OSError."""
+    """Read a file, raw or .gz, and check that it is the one on record.
+
+    Raises:
+        OtherContent: it is whole, but another one.
+        Damaged: it is broken.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return check(gunzip(stream, file) if path.endswith(".gz") else stream.read(file.size + 1), file)
+    except Damaged:
+        shape = whole_shape(path)
+        if shape is None:
+            raise
+        raise OtherContent(f"another data set, {' x '.join(map(str, shape))}") from None
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file, raw or .gz, for reading its raw content; a broken gzip file raises `Damaged`."""
     with open(path, "rb") as stream:
-        return check(gunzip(stream, file) if path.endswith(".gz") else stream.read(file.size + 1), file)
+        try:
+            yield gzip.GzipFile(fileobj=stream) if path.endswith(".gz") else stream
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise Damaged(f"broken gzip file ({error})") from error
+
+
+def read_header(stream: BinaryIO) -> tuple[int, tuple[int, ...]]:
+    """Read the header of an IDX file: the bytes of an element, and the length of each axis; raises `Damaged`."""
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in ITEM_BYTES or not magic[3]:
+        raise Damaged(f"not an IDX file (it begins with {magic.hex() or 'nothing'})")
+    lengths = stream.read(4 * magic[3])
+    if len(lengths) < 4 * magic[3]:
+        raise Damaged("truncated in its header")
+    return ITEM_BYTES[magic[2]], struct.unpack(f">{magic[3]}I", lengths)
+
+
+def whole_shape(path: str) -> tuple[int, ...] | None:
+    """Return the shape of a whole, well-formed IDX file of any type, raw or .gz; None where it is broken.
+
+    Of a .gz with more than `UNZIP_BYTES` no more is unzipped, and it counts as whole: it is not called broken then.
+    """
+    try:
+        with opened(path) as stream:
+            item, shape = read_header(stream)
+            left = item * math.prod(shape)
+            if not path.endswith(".gz"):
+                return shape if os.fstat(stream.fileno()).st_size == stream.tell() + left else None
+            if left > UNZIP_BYTES:
+                return shape
+            while left > 0:
+                chunk = stream.read(min(left, 2**20))
+                if not chunk:
+                    return None
+                left -= len(chunk)
+            return None if stream.read(1) else shape  # the end checks the checksum
+    except Damaged:
+        return None
+
+
+UNZIP_BYTES = 2**30

