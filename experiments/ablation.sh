@@ -2,7 +2,7 @@
 # What the parts of the recipes are worth, on MNIST and in clutter: each is left out alone, then several at once.
 # Usage: bash experiments/ablation.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
-# How long the rows take stands in the README's table of results, where they were run.
+# What the same rows are worth in short runs stands in docs/results.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

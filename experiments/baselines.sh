@@ -2,7 +2,6 @@
 # The paper's baselines, trained on the same data by the same recipe as RAM. One rollout is all they have.
 # Usage: bash experiments/baselines.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
-# How long the rows take stands in the README's table of results, where they were run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -2,7 +2,7 @@
 # RAM on Fashion-MNIST; the paper has no such table.
 # Usage: bash experiments/fashion.sh [flags of main.py for all its commands]
 # One seed; --num_runs=3 trains three.
-# How long the rows take stands in the README's table of results, where they were run.
+# What came out, and how long it took, stands in docs/results.md, where it was run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -2,7 +2,7 @@
 # RAM on MNIST, glimpses of 8x8 pixels: the rows of table 1a of the paper.
 # Usage: bash experiments/mnist.sh [flags of main.py for all its commands]
 # Six and seven glimpses are trained with three seeds, the others with one.
-# How long the rows take stands in the README's table of results, where they were run.
+# What came out, and how long it took, stands in docs/results.md, where it was run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's short ablations: twenty epochs of MNIST, ten in clutter, 150 on 3,000 images of Fashion-MNIST; what counts
+# The short ablations of docs/results.md: twenty epochs of MNIST, ten in clutter, 150 on 3,000 images of Fashion-MNIST; what counts
 # is the validation. The test set is not looked at.
 # Usage: bash experiments/short.sh [flags of main.py for all its commands]
 # One seed each. On two cores MNIST's take two minutes each, the others three to seven.

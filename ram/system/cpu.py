@@ -24,7 +24,7 @@ def prepare_cpu() -> None:
 
     Kernels: the MKL inside Paddle's packages takes its slow generic path on processors that are not Intel's, whatever
     they can do. MKL_DEBUG_CPU_TYPE, a switch of just that MKL, names the path to take: 7 is AVX-512, 5 is AVX2. Both
-    are measured in the README; a value that the user set is respected.
+    are measured in docs/speed.md; a value that the user set is respected.
     """
     if _threads:
         return
