@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Scene
+from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore
 from ram.fast import rollout as fast
+from ram.fast.retina import Scene
 from utils import generator
 
 
@@ -18,6 +20,20 @@ class Noise(NamedTuple):
 
     first: paddle.Tensor  # (B, 2) uniform in [-1, 1]: where the first glimpse is taken
     choices: paddle.Tensor  # (B, T-1, 2) standard normal: the policy's noise at each choice
+
+    @classmethod
+    def mean(cls, B: int, T: int) -> Noise:
+        """Make no noise for B rollouts of T glimpses: the first in the middle, then the policy's means."""
+        return cls(paddle.zeros([B, 2]), paddle.zeros([B, T - 1, 2]))
+
+
+class Glimpse(NamedTuple):
+    """One step of a walk over a batch of images."""
+
+    l_t: paddle.Tensor  # (B, 2) where the glimpse was taken
+    h_t: paddle.Tensor  # (B, D) the core's state after it
+    log_pi: paddle.Tensor | None  # (B,) log-density of the choice that follows; None after the last glimpse
+    chosen: paddle.Tensor | None  # (B, 2) that choice: where to look next
 
 
 class Rollout(NamedTuple):
@@ -40,8 +56,8 @@ def draw_noise(count: int, num_glimpses: int, stream: str, *key: int) -> tuple[n
     return uniform, normal
 
 
-def normalise(x: paddle.Tensor, mean: float, std: float) -> paddle.Tensor:
-    """Images of any shape, uint8 (taken as x / 255) or float, as (x - mean) / std."""
+def normalize(x: paddle.Tensor, mean: float, std: float) -> paddle.Tensor:
+    """Turn images of any shape, uint8 (taken as x / 255) or float, into (x - mean) / std."""
     x = x.astype("float32") / 255 if x.dtype == paddle.uint8 else x
     return (x - mean) / std
 
@@ -68,7 +84,7 @@ class RecurrentAttention(nn.Layer):
         std: standard deviation of the location policy.
         hidden_size: units D of the core.
         num_classes: classes to tell apart.
-        pixel_mean, pixel_std: pixels in [0, 1] are normalised to (pixel - mean) / std before the retina sees them. The
+        pixel_mean, pixel_std: pixels in [0, 1] are normalized to (pixel - mean) / std before the retina sees them. The
             default leaves black at zero, which is also what the retina sees outside the image.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
         first_reach: the first glimpse is uniform in [-first_reach, first_reach] on each axis: 1 is anywhere.
@@ -106,7 +122,6 @@ class RecurrentAttention(nn.Layer):
         super().__init__()
         self.num_classes = num_classes
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        self.fast = True  # False: every rollout is the plain one
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
         self.sensor.retina.unit_pixels = unit_pixels
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
@@ -116,6 +131,8 @@ class RecurrentAttention(nn.Layer):
         self.classifier = ActionNetwork(hidden_size, num_classes)
         self.baseliner = BaselineNetwork(hidden_size, 1)
         self.core_init = core_init
+        self.fast = True  # False: every rollout is the plain one
+        self.fast_retina = None  # made by ram.fast when it is needed first
 
     def initialize(self, seed: int) -> None:
         """Draw all weights from the seed; with core_init="identity", a rectified core's h2h is the identity (D, D)."""
@@ -127,53 +144,71 @@ class RecurrentAttention(nn.Layer):
         """Give the policy another standard deviation, as it gets in the course of a training."""
         self.locator.std = std
 
-    def step(self, x, l_t_prev: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
-        """Take one glimpse of x at l_t_prev (B, 2) and fold it into the core's state, whose first D numbers are h_t."""
+    def normalize(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Turn images (B, C, H, W), uint8 (taken as x / 255) or in [0, 1], into the numbers that the retina reads."""
+        return normalize(x, self.pixel_mean, self.pixel_std)
+
+    def step(self, x: paddle.Tensor, l_t_prev: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
+        """Take one glimpse of normalized images x at l_t_prev (B, 2), and fold it into the core's state.
+
+        The state's first D numbers are h_t.
+        """
         return self.rnn(self.sensor(x, l_t_prev), state)
 
-    def prepare(self, x: paddle.Tensor) -> Scene:
-        """Images (B, C, H, W), uint8 (taken as x / 255) or float, normalised and made ready for many looks."""
-        if self.pixel_mean:
-            return self.sensor.retina.prepare(normalise(x, self.pixel_mean, self.pixel_std))
-        scene = self.sensor.retina.prepare(x)
-        return scene._replace(gain=scene.gain / self.pixel_std)  # black stays zero: the retina can divide what it reads
-
-    def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
-        """Look at each image T times and classify it.
-
-        Args:
-            x: images as `prepare` takes them, or what it made of them.
-            noise: see `Noise`; it also says how many glimpses there are.
-        """
-        scene = x if isinstance(x, Scene) else self.prepare(x)
-        reach = {"learned": self.first_reach, "random": 1.0, "center": 0.0}[self.locator.policy]
-        if reach != 1:
-            noise = noise._replace(first=noise.first * reach)
-        return Rollout(*fast.rollout(self, scene, noise)) if self.fast else self.plain_rollout(scene, noise)
-
-    def plain_rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
-        """What `rollout` computes, step by step as the paper tells it; `fast.py` has the same in fewer operations.
+    def walk(self, x: paddle.Tensor, noise: Noise, along: paddle.Tensor | None = None) -> Iterator[Glimpse]:
+        """Take T glimpses of each image, one after the other, as the paper tells it (section 3.1, figure 1C).
 
         Nothing is chosen after the last glimpse: such a location would be used by nobody, and its log-density would
         enter the loss as pure noise.
+
+        Args:
+            x: images (B, C, H, W), uint8 or in [0, 1].
+            noise: see `Noise`; it also says how many glimpses there are.
+            along: (B, n, 2), n from 1 to T: the first n glimpses are taken there, whatever is chosen.
         """
-        scene = x if isinstance(x, Scene) else self.prepare(x)
-        B, D, l_t = scene.shape[0], self.rnn.hidden_size, noise.first  # l_t: (B, 2)
-        state = paddle.zeros([B, self.rnn.state_size], l_t.dtype)
-        locations, log_pis, baselines = [l_t], [], []
-        for t in range(noise.choices.shape[1]):
-            state = self.step(scene, l_t, state)
-            h_t = state[:, :D]
-            b_t = self.baseliner(h_t)  # (B, 1)
-            log_pi, l_t = self.locator(h_t, noise.choices[:, t])  # (B,), (B, 2)
-            locations.append(l_t)
-            log_pis.append(log_pi)
-            baselines.append(b_t.squeeze(1))
-        h_t = self.step(scene, l_t, state)[:, :D]
-        empty = paddle.zeros([B, 0], l_t.dtype)
+        x, T = self.normalize(x), noise.choices.shape[1] + 1
+        led = 0 if along is None else along.shape[1]
+        l_t = self.first_location(noise) if led == 0 else along[:, 0]  # (B, 2)
+        state = paddle.zeros([x.shape[0], self.rnn.state_size], l_t.dtype)
+        for t in range(T):
+            state = self.step(x, l_t, state)
+            h_t = state[:, : self.rnn.hidden_size]  # (B, D)
+            if t == T - 1:
+                yield Glimpse(l_t, h_t, None, None)
+                return
+            log_pi, chosen = self.locator(h_t, noise.choices[:, t])  # (B,), (B, 2)
+            yield Glimpse(l_t, h_t, log_pi, chosen)
+            l_t = along[:, t + 1] if t + 1 < led else chosen
+
+    def first_location(self, noise: Noise) -> paddle.Tensor:
+        """Return where the first glimpse is taken (B, 2): uniform within `first_reach` of the middle."""
+        reach = {"learned": self.first_reach, "random": 1.0, "center": 0.0}[self.locator.policy]
+        return noise.first if reach == 1 else noise.first * reach
+
+    def plain_rollout(self, x: paddle.Tensor, noise: Noise, along: paddle.Tensor | None = None) -> Rollout:
+        """Compute the rollout step by step, as in the paper. Arguments are those of `walk`."""
+        glimpses = list(self.walk(x, noise, along))
+        before = glimpses[:-1]  # those after which a location was chosen
+        empty = paddle.zeros([x.shape[0], 0])
         return Rollout(
-            paddle.stack(locations, axis=1),
-            paddle.stack(log_pis, axis=1) if log_pis else empty,
-            paddle.stack(baselines, axis=1) if baselines else empty,
-            self.classifier(h_t),
+            paddle.stack([glimpse.l_t for glimpse in glimpses], axis=1),
+            paddle.stack([glimpse.log_pi for glimpse in before], axis=1) if before else empty,
+            paddle.concat([self.baseliner(glimpse.h_t) for glimpse in before], axis=1) if before else empty,
+            self.classifier(glimpses[-1].h_t),
         )
+
+    def prepare(self, x: paddle.Tensor) -> paddle.Tensor | Scene:
+        """Make images (B, C, H, W) ready for several rollouts, where the fast one can use that."""
+        return fast.prepare(self, x) if self.fast and fast.knows(self) else x
+
+    def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
+        """Look at each image T times and classify it: `plain_rollout`, or the same numbers sooner.
+
+        Args:
+            x: images (B, C, H, W), uint8 (taken as x / 255) or in [0, 1], or what `prepare` made of them.
+            noise: see `Noise`; it also says how many glimpses there are.
+        """
+        x = self.prepare(x) if isinstance(x, paddle.Tensor) else x
+        if isinstance(x, Scene):
+            return Rollout(*fast.rollout(self, x, noise._replace(first=self.first_location(noise))))
+        return self.plain_rollout(x, noise)

@@ -46,7 +46,7 @@ class Geometry(NamedTuple):
     def positions(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Compute the positions (..., 2) of locations (..., 2) in an image (H, W).
 
-        The same operations as in `Retina.look`, in the same order and precision: next to the border of two pixels,
+        The same operations as in `Retina.centers`, in the same order and precision: next to the border of two pixels,
         another order of them would round to the other pixel.
         """
         H, W = shape
@@ -67,32 +67,14 @@ class Geometry(NamedTuple):
         return self.corners(locations, shape)[..., 0, :] + (self.g - 1) / 2
 
 
-class Layout(NamedTuple):
-    """Where a retina reads in B images of one shape; see `Retina.prepare`."""
-
-    half: paddle.Tensor  # (B, 2) W/2 and H/2
-    spread: paddle.Tensor  # (2, 2*g) repeats x and y g times
-    steps: list[paddle.Tensor]  # per patch (B, 2*g) from the centre to the first column, then row, of its cells
-    ends: paddle.Tensor  # (B, 2*g) W and H: the first column, then row, behind the image
-    select: paddle.Tensor  # (2*g, C*g*g) makes positions in an image out of columns and rows
-    starts: paddle.Tensor  # (B, C*g*g) integers: the position of each image's first pixel
-
-
-class Scene(NamedTuple):
-    """A batch of images made ready for many looks; see `Retina.prepare`."""
-
-    shape: tuple[int, int, int, int]  # B, C, H, W
-    sums: list[paddle.Tensor]  # per patch, flat: the sum of the pixels in the cell that starts here
-    layout: Layout
-    gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
+FAR = 2**20  # pixels: whatever is further off is as far; no retina is that wide
 
 
 class Retina:
     """The bandwidth-limited sensor rho(x, l): k patches around l, each s times wider and coarser than the one before.
 
-    Paper: section 3.1, "glimpse sensor". Patch j is cut w = g * s**j pixels wide. Its top left pixel is
-    floor(0.5 * (l + 1) * size) - w // 2 on each axis; what lies outside the image is zero. Then it is mean-pooled to
-    g x g. All glimpses of a batch are cut at once.
+    Paper: section 3.1, "glimpse sensor". Patch j is cut w = g * s**j pixels wide, with its top left pixel where
+    `Geometry` says; what lies outside the image is zero. Then it is averaged to g x g cells.
 
     Args:
         g: side of the finest patch, in pixels.
@@ -103,10 +85,16 @@ class Retina:
 
     def __init__(self, g: int, k: int, s: int, unit_pixels: float | None = None):
         self.g, self.k, self.s, self.unit_pixels = g, k, s, unit_pixels
-        self._layouts: dict[tuple, Layout] = {}  # by shape of the batch: the same few are met again and again
+
+    def centers(self, l: paddle.Tensor, height: int, width: int) -> paddle.Tensor:
+        """Return the pixels (B, 2) that locations l (B, 2) fall on, as integers x and y; the image begins at 0."""
+        half = paddle.to_tensor([width / 2, height / 2], l.dtype)
+        center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half
+        # A location that is not a number becomes some integer, like any other: the loss will tell of it.
+        return paddle.clip(paddle.floor(center).astype("int64"), -FAR, FAR)
 
     def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
-        """Look once.
+        """Look once at each image.
 
         Args:
             x: images (B, C, H, W); uint8 (taken as x / 255) or float.
@@ -115,96 +103,20 @@ class Retina:
         Returns:
             phi (B, k*C*g*g), float: the patches, finest first, each flattened from (C, g, g).
         """
-        return self.look(self.prepare(x), l)
-
-    def prepare(self, x: paddle.Tensor) -> Scene:
-        """Do once per batch of images what all looks share: surround them with zeros, and sum up cells of pixels.
-
-        A cell of patch j is s**j pixels wide and high. Its sum is kept for every place where it may start, so that a
-        look reads g*g numbers per patch and channel however wide the patch is.
-
-        With b = s**(k-1), an image is b rows of zeros and then its own rows, each led by b+1 zeros. One image follows
-        the other: what leaves a row to the right runs into the next row's zeros, what leaves an image below into the
-        next image's. So a sum over neighbours is the whole flat array plus itself, shifted.
-        """
         B, C, H, W = x.shape
-        border = self.s ** (self.k - 1)
-        row = W + border + 1
-        # Not F.pad: joining with zeros does the same ten times faster on the CPU.
-        rows = paddle.concat([paddle.zeros([B * C * H, border + 1], x.dtype), x.reshape([B * C * H, W])], axis=1)
-        images = paddle.concat([paddle.zeros([B * C, border * row], x.dtype), rows.reshape([B * C, H * row])], axis=1)
-        flat = paddle.concat([images.flatten(), paddle.zeros([border * (row + 1)], x.dtype)])
-        gain = 1.0
-        if x.dtype == paddle.uint8:
-            flat, gain = flat.astype("float32"), 1 / 255
-        sums = [flat]
-        for j in range(1, self.k):
-            cell = self.s ** (j - 1)  # s of these in a row, then s such rows
-            sums.append(shifted_sum(shifted_sum(sums[-1], cell, self.s), cell * row, self.s))
-        return Scene((B, C, H, W), sums, self._layout((B, C, H, W)), gain)
-
-    def _layout(self, shape: tuple[int, int, int, int]) -> Layout:
-        if shape not in self._layouts:
-            if len(self._layouts) >= 8:
-                self._layouts.clear()
-            self._layouts[shape] = self._make_layout(*shape)
-        return self._layouts[shape]
-
-    def _make_layout(self, B: int, C: int, H: int, W: int) -> Layout:
-        g, border = self.g, self.s ** (self.k - 1)
-        row, image = W + border + 1, (H + border) * (W + border + 1)
-        # Products find the positions; they are exact in float32 up to here, also where a GPU shortens the factors.
-        dtype = "float32" if max(H, W) + border < 2048 else "float64"
-
-        def for_each_image(values, dtype=dtype):  # equal shapes are added much faster than a row to each row
-            return paddle.tile(paddle.to_tensor(np.asarray(values, dtype)).unsqueeze(0), [B, 1])
-
-        cells = np.arange(g)
-        steps = [np.tile(cells * f - g * f // 2, 2) for f in (self.s**j for j in range(self.k))]
-        select = np.zeros((2 * g, C, g, g), dtype)
-        select[cells, :, :, cells] = 1  # columns
-        select[g + cells, :, cells, :] = row
-        positions = np.arange(B * C) * image + border * (row + 1) + 1
-        starts = np.repeat(positions, g * g).reshape(B, C * g * g)
-        return Layout(
-            half=for_each_image([W / 2, H / 2], "float32"),
-            spread=paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype)),
-            steps=[for_each_image(step) for step in steps],
-            ends=for_each_image([W] * g + [H] * g),
-            select=paddle.to_tensor(select.reshape(2 * g, -1)),
-            starts=paddle.to_tensor(starts.astype("int32" if B * C * image + border * (row + 1) < 2**31 else "int64")),
-        )
-
-    def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
-        """The glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
-        layout, B = scene.layout, scene.shape[0]
-        half = layout.half.astype(l.dtype)
-        centre = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B, 2) in pixels
-        centre = paddle.floor(centre).astype("int64")
-        # What is far outside stays outside. NaN became some integer, like any other: the loss will tell of it.
-        centre = paddle.clip(centre, -FAR, FAR).astype(layout.spread.dtype)
-        centres = paddle.matmul(centre, layout.spread)  # (B, 2*g)
-        patches = []
-        for j, (sums, steps) in enumerate(zip(scene.sums, layout.steps)):
-            cell = self.s**j
-            # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
-            cells = paddle.minimum(paddle.clip(centres + steps, min=-cell), layout.ends)
-            position = paddle.matmul(cells, layout.select).astype(layout.starts.dtype) + layout.starts  # (B, C*g*g)
-            patch = paddle.gather(sums, position.flatten()).reshape([B, -1]).astype(l.dtype)
-            patches.append(patch if scene.gain == cell == 1 else patch * (scene.gain / cell**2))
-        return paddle.concat(patches, axis=1) if len(patches) > 1 else patches[0]
-
-
-FAR = 2**20  # pixels: whatever is further off is as far; exact in float32, and any retina is narrower
-
-
-def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
-    """The sum of `count` copies of an array, each shifted by `shift` more than the last; what hangs over is cut off."""
-    length = flat.shape[0] - (count - 1) * shift
-    total = flat[:length]
-    for i in range(1, count):
-        total = total + flat[i * shift : i * shift + length]
-    return total
+        pixels = (x.astype("float32") / 255 if x.dtype == paddle.uint8 else x).reshape([B, C, H * W])
+        center, patches = self.centers(l, H, W), []
+        for j in range(self.k):
+            w = self.g * self.s**j
+            steps = paddle.arange(w) - w // 2
+            columns, rows = center[:, :1] + steps, center[:, 1:] + steps  # (B, w) each
+            inside = ((rows >= 0) & (rows < H)).unsqueeze(2) & ((columns >= 0) & (columns < W)).unsqueeze(1)
+            position = paddle.clip(rows, 0, H - 1).unsqueeze(2) * W + paddle.clip(columns, 0, W - 1).unsqueeze(1)
+            position = position.reshape([B, 1, w * w]).expand([B, C, w * w])
+            patch = paddle.take_along_axis(pixels, position, axis=2).reshape([B, C, w, w])
+            patch = paddle.where(inside.unsqueeze(1), patch, paddle.zeros_like(patch))
+            patches.append(F.avg_pool2d(patch, self.s**j).flatten(1))  # (B, C*g*g)
+        return paddle.concat(patches, axis=1)
 
 
 class GlimpseNetwork(nn.Layer):
@@ -227,10 +139,9 @@ class GlimpseNetwork(nn.Layer):
         self.fc3 = nn.Linear(h_g, h_g + h_l)
         self.fc4 = nn.Linear(h_l, h_g + h_l)
 
-    def forward(self, x: paddle.Tensor | Scene, l_t_prev: paddle.Tensor) -> paddle.Tensor:
-        """From images x (B, C, H, W), or their `Scene`, and locations (B, 2) to glimpse features g_t (B, h_g + h_l)."""
-        scene = x if isinstance(x, Scene) else self.retina.prepare(x)
-        phi = self.retina.look(scene, l_t_prev)  # (B, k*C*g*g)
+    def forward(self, x: paddle.Tensor, l_t_prev: paddle.Tensor) -> paddle.Tensor:
+        """Compute the glimpse features g_t (B, h_g + h_l) of images x (B, C, H, W) at locations (B, 2)."""
+        phi = self.retina.foveate(x, l_t_prev)  # (B, k*C*g*g)
         what = self.fc3(F.relu(self.fc1(phi)))  # (B, h_g + h_l)
         where = self.fc4(F.relu(self.fc2(l_t_prev)))  # (B, h_g + h_l)
         return F.relu(what + where)

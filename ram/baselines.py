@@ -10,7 +10,7 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from model import Noise, Rollout, draw_weights, normalise
+from model import Noise, Rollout, draw_weights, normalize
 from modules import ActionNetwork
 from utils import UserError
 
@@ -73,6 +73,6 @@ class Baseline(nn.Layer):
 
     def rollout(self, x: paddle.Tensor, noise: Noise | None = None) -> Rollout:
         """Classify images x (B, C, H, W), uint8 (taken as x / 255) or float: log_probs (B, classes) and no glimpses."""
-        h = self.hidden(normalise(x, self.pixel_mean, self.pixel_std))  # (B, units)
+        h = self.hidden(normalize(x, self.pixel_mean, self.pixel_std))  # (B, units)
         nothing = paddle.zeros([x.shape[0], 0])
         return Rollout(paddle.zeros([x.shape[0], 0, 2]), nothing, nothing, self.classifier(h))

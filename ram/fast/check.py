@@ -1,0 +1,76 @@
+"""Is the fast rollout still the rollout of modules.py and model.py? Both are run on one batch, and compared.
+
+Whoever edits a network sees the edit train: where the two differ, the plain rollout takes over, and a line names the
+part. Without this an edit of, say, `GlimpseNetwork.forward` would change nothing, in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import paddle
+
+from ram.fast import rollout as fast
+
+TOLERANCE = 1e-3  # of the norm of what is compared: rounding is a hundred times smaller, an edit rarely is
+
+
+def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None) -> str | None:
+    """Name the first part in which the fast rollout of a model differs from the plain one; None where it does not.
+
+    The plain rollout is led along the locations of the fast one: where a choice is a hair from the border between two
+    pixels, rounding would otherwise lead the two to different glimpses. No weight and no gradient is changed.
+
+    Args:
+        model: a `RecurrentAttention`.
+        x: images (B, C, H, W), uint8 or in [0, 1].
+        noise: a `Noise` for them.
+        loss: from a `Rollout` to a scalar, whose gradients are compared, too; None: only values are.
+    """
+    if not fast.knows(model):
+        return "a network that ram/fast does not know"
+    scene = fast.prepare(model, x)
+    led = noise._replace(first=model.first_location(noise))
+    with paddle.no_grad():
+        tape = fast.walk(model, scene, led)
+        for name, plain, quick in parts(model, x, led, tape):
+            if not alike(plain, quick):
+                return name
+    rollouts = [model.plain_rollout(x, noise, paddle.stack(tape.l, axis=1))]
+    rollouts.append(type(rollouts[0])(*fast.differentiable(model, tape, led)))
+    for field, plain, quick in zip(rollouts[0]._fields, *rollouts):
+        if not alike(plain, quick):
+            return f"the rollout's {field}"
+    if loss:
+        names, weights = zip(*model.named_parameters())
+        gradients = [paddle.grad(loss(rollout), weights, allow_unused=True) for rollout in rollouts]
+        for name, plain, quick in zip(names, *gradients):
+            if not alike(plain, quick):
+                return f"the gradient of {name}"
+    return None
+
+
+def parts(model, x: paddle.Tensor, noise, tape):
+    """Yield the name of each part of a step with what it puts out, plain and fast, given what came before it."""
+    sensor, core, locator = model.sensor, model.rnn, model.locator
+    x = model.normalize(x)
+    before = paddle.zeros([x.shape[0], core.state_size])
+    for t, (l_t, phi, g_t, h_t) in enumerate(zip(tape.l, tape.phi, tape.g, tape.h)):
+        yield "Retina.foveate", sensor.retina.foveate(x, l_t), phi
+        yield "GlimpseNetwork.forward", sensor(x, l_t), g_t
+        before = core(g_t, before)
+        yield f"{type(core).__name__}.forward", before[:, : core.hidden_size], h_t
+        if t < len(tape.l) - 1:
+            if tape.mu:
+                yield "LocationNetwork.mean", locator.mean(h_t), tape.mu[t]
+            yield "LocationNetwork.forward", locator(h_t, noise.choices[:, t])[1], tape.l[t + 1]
+
+
+def alike(plain: paddle.Tensor | None, quick: paddle.Tensor | None) -> bool:
+    """Tell whether two tensors are equal but for rounding; a gradient that is missing is one of zeros."""
+    if plain is None or quick is None:
+        return all(part is None or not float(part.abs().max()) for part in (plain, quick))
+    if plain.shape != quick.shape:
+        return False
+    difference, size = ((plain - quick) ** 2).sum(), (plain**2).sum()
+    return bool(float(difference) <= TOLERANCE**2 * float(size) + 1e-12)
