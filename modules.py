@@ -86,6 +86,11 @@ class Retina:
     def __init__(self, g: int, k: int, s: int, unit_pixels: float | None = None):
         self.g, self.k, self.s, self.unit_pixels = g, k, s, unit_pixels
 
+    @property
+    def geometry(self) -> Geometry:
+        """Where the patches lie, for pictures."""
+        return Geometry(self.g, self.k, self.s, self.unit_pixels)
+
     def centers(self, l: paddle.Tensor, height: int, width: int) -> paddle.Tensor:
         """Return the pixels (B, 2) that locations l (B, 2) fall on, as integers x and y; the image begins at 0."""
         half = paddle.to_tensor([width / 2, height / 2], l.dtype)

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from ram.baselines import Baseline
-from ram.build import arrays, build_model, check_fitting, load_weights, without_memory
+from ram.build import arrays, build_model, load_weights
 from ram.evaluation import evaluate
+from ram.fast.check import differing_part
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
@@ -127,7 +128,7 @@ class Trainer:
         train, valid: splits, see `data_loader.Split`.
         save: called with the whole state as plain data, at the end of every epoch and now and then within one.
         save_best: called with the model's state whenever validation accuracy is better than ever.
-        log: called with the record of each epoch, a dict of numbers.
+        log: called with the record of each epoch, a dict of numbers, and the model that was validated.
     """
 
     COUNTERS = (
@@ -150,6 +151,7 @@ class Trainer:
             self.model.initialize(config.random_seed)
             self.parameters = self.model.parameters()  # finding them takes long
             self.optimizer = build_optimizer(config, self.parameters)
+        self.rollout_checked = False
         self.moments_loaded: dict | None = None  # what the optimiser was given and has not used yet
         self.averaged = None
         if config.ema > 0:
@@ -231,10 +233,31 @@ class Trainer:
             noise = [part[rows.start * copies : rows.stop * copies] for part in noise]
         if copies > 1:
             images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
+        x, y, noise = to_tensor(images), to_tensor(labels), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
-        rollout = self.model.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
-        paths = copies if c.baseline == "leave_one_out" else 1
-        return hybrid_loss(rollout, to_tensor(labels), c.reinforce_weight, paths, c.reward, c.label_smoothing)
+        if not self.rollout_checked:
+            self.check_rollout(x, y, noise)
+        return self.loss(self.model.rollout(x, noise), y)
+
+    def loss(self, rollout: Rollout, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict]:
+        """Compute the hybrid loss that the config describes."""
+        c = self.config
+        paths = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
+        return hybrid_loss(rollout, labels, c.reinforce_weight, paths, c.reward, c.label_smoothing)
+
+    def check_rollout(self, x: paddle.Tensor, labels: paddle.Tensor, noise: Noise) -> None:
+        """Run the fast and the plain rollout on a training's first batch; where they differ, let the plain one train.
+
+        So whoever edits a network in modules.py sees the edit train.
+        """
+        self.rollout_checked = True
+        if not self.model.samples or not self.model.fast:
+            return
+        part = differing_part(self.model, x, noise, lambda rollout: self.loss(rollout, labels)[0])
+        if processes.total(np.array([float(part is not None)])).any():  # all processes go the same way
+            for model in self.models():
+                model.fast = False
+            print(f"[*] {part or 'A part'} differs from the fast rollout: the plain one trains")
 
     def update(self) -> None:
         """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
@@ -324,27 +347,6 @@ class Trainer:
             f"to go on, give the same command with --resume=True{' and without --weights' * bool(self.config.weights)}",
         )
 
-    @paddle.no_grad()
-    def glimpses(self) -> dict[str, np.ndarray]:
-        """What the model sees of the first N validation images (at most 9), always with the same noise.
-
-        Returns:
-            images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes), classes (classes,),
-            which are their names, and retina (4,): g, k, s and unit_pixels, or 0 if that is None.
-        """
-        c = self.config
-        images, labels = self.valid.batch(np.arange(min(9, len(self.valid))))
-        noise = draw_noise(len(labels), c.num_glimpses, "evaluate/valid", c.random_seed, 0)
-        rollout = self.evaluated.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
-        return {
-            "images": images,
-            "labels": labels,
-            "locations": rollout.locations.numpy(),
-            "probabilities": np.exp(rollout.log_probs.numpy()),
-            "classes": np.array(self.valid.classes),
-            "retina": np.array([c.patch_size, c.num_patches, c.glimpse_scale, c.unit_pixels or 0]),
-        }
-
     # ------------------------------------------------------------------------------------------------ whole runs
 
     @property
@@ -415,7 +417,7 @@ class Trainer:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, Mean(), 0.0
         if is_best:
             self.save_best(self.weights())
-        self.log(record)
+        self.log(record, self.evaluated)
         self.save(self.state())
         print(
             f"train loss: {record['train_loss']:.3f} - train acc: {record['train_acc']:.3f} "
@@ -483,39 +485,3 @@ def bar() -> dict:
     """tqdm's settings: lively in a terminal, a line every ten seconds in a log file; and from one process alone."""
     lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
     return {**lively, "disable": not processes.is_first()}
-
-
-COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
-MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
-OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")  # are relied on
-
-
-def check_state(state: dict, config, train) -> None:
-    """Raise UserError unless a state is one that `Trainer.state` makes with these settings and training images.
-
-    A checksum does not say who wrote a file. Nothing is allocated, see `building.build_trained`.
-    """
-    model = without_memory(config, train.image_shape, train.num_classes)
-    for name in ("model", "ema") if config.ema > 0 else ("model",):
-        check_fitting(model, state.get(name))
-    for name in COUNTS:
-        if type(state.get(name)) is not int or state[name] < 0:
-            raise UserError(f"its {name} is no count")
-    if state["step"] > math.ceil(len(train) / config.batch_size):
-        raise UserError("it has done more steps of an epoch than there are")
-    if not all(map(is_number, map(state.get, MEASURES))):
-        raise UserError(f"not all of its {', '.join(MEASURES)} are numbers")
-    history, sums, moments = (state.get(name) for name in ("history", "sums", "optimizer"))
-    if not isinstance(history, (list, tuple)) or len(history) != state["epoch"]:
-        raise UserError("its history is not that of its epochs")
-    if not all(isinstance(record, dict) and all(map(is_number, map(record.get, OF_A_RECORD))) for record in history):
-        raise UserError("its history lacks figures")
-    if not isinstance(sums, dict) or "count" not in sums or not all(map(is_number, sums.values())):
-        raise UserError("its sums are not those of an epoch")
-    if not isinstance(moments, dict) or not all(type(moment) is np.ndarray for moment in moments.values()):
-        raise UserError("its optimizer's state is no state of one")
-
-
-def is_number(value: object) -> bool:
-    """Whether this is a number, or True or False; NaN is none."""
-    return isinstance(value, (int, float)) and value == value

@@ -1,17 +1,24 @@
-"""The model that the settings describe, and weights in it that were checked before."""
+"""A model from settings, and weights in it that were checked before."""
 
 from __future__ import annotations
 
 import numpy as np
 import paddle
 
-from model import RecurrentAttention
+from config import CANVASES
+from model import Noise, RecurrentAttention, draw_noise
 from ram.baselines import Baseline
-from utils import UserError, printable, to_tensor
+from ram.data.sources import DATASETS
+from ram.fast.check import differing_part
+from ram.runs.weights import Trained
+from utils import UserError, generator, printable, to_tensor
+
+SIDE = 28  # pixels: images of MNIST and Fashion-MNIST
+MAX_SIDE = 4096  # pixels
 
 
 def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
-    """The model that the settings describe, for images (C, H, W). Its policy has the std that evaluation uses."""
+    """Build the model that the config describes, for images (C, H, W); its policy has the std that evaluation uses."""
     if config.model != "ram":
         return Baseline(config.model, image_shape, num_classes, config.pixel_mean, config.pixel_std)
     return RecurrentAttention(
@@ -36,22 +43,66 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
     )
 
 
-def build_trained(
-    config, image_shape: tuple[int, int, int], num_classes: int, weights: dict[str, np.ndarray]
-) -> RecurrentAttention | Baseline:
-    """The model that the settings describe, with these weights.
+def build(trained: Trained, config) -> RecurrentAttention | Baseline:
+    """Build a model from the config and load checked weights; in evaluation mode.
+
+    Args:
+        trained: the weights; what their file does not say of classes and images is that of the data set.
+        config: settings that fit the weights, as `ram.runs.find` leaves them.
 
     Raises:
-        UserError: they do not fit; then nothing was allocated, however large a model a file's settings ask for.
+        UserError: the file contradicts itself, or the weights do not fit the settings; then nothing was allocated,
+            however large a model a file's settings ask for.
     """
-    check_fitting(without_memory(config, image_shape, num_classes), weights)
-    model = build_model(config, image_shape, num_classes)
-    load_weights(model, weights)
+    trained = complete(trained, config)
+    shape, num_classes = trained.image_shape, len(trained.classes)
+    check_fitting(without_memory(config, shape, num_classes), trained.weights)
+    model = build_model(config, shape, num_classes)
+    load_weights(model, trained.weights)
+    model.eval()
+    if config.model == "ram":
+        check_rollout(model, shape, config.num_glimpses)
     return model
 
 
+def complete(trained: Trained, config) -> Trained:
+    """Fill in the classes and the shape of the images where the file does not say: those of the config's data set.
+
+    Raises:
+        UserError: what the file says cannot be.
+    """
+    path, bias = trained.path, trained.weights.get("classifier.fc.bias")
+    side = config.canvas_size if config.dataset in CANVASES else SIDE
+    shape = (1, side, side) if trained.image_shape is None else trained.image_shape
+    whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(length) is int for length in shape)
+    if not whole or shape[0] not in (1, 3) or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
+        raise UserError(f"{path} cannot be used: images of {shape!r} are neither grey nor RGB")
+    if bias is None or bias.ndim != 1:
+        raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
+    classes = usual_classes(config, len(bias)) if trained.classes is None else trained.classes
+    if not isinstance(classes, (list, tuple)) or [type(name) for name in classes] != [str] * len(bias):
+        raise UserError(f"{path} cannot be used: it does not name its {len(bias)} classes")
+    return trained._replace(classes=list(classes), image_shape=shape)
+
+
+def usual_classes(config, count: int) -> list[str]:
+    """Name the classes of a file that does not: as those of the data set, or by numbers."""
+    known = DATASETS.get(config.source if config.dataset in CANVASES else config.dataset)
+    return list(known.classes) if known and len(known.classes) == count else [str(label) for label in range(count)]
+
+
+def check_rollout(model: RecurrentAttention, image_shape: tuple[int, int, int], num_glimpses: int) -> None:
+    """Let the plain rollout serve where the fast one differs from it, as after an edit of a network; and say so."""
+    images = to_tensor(generator("check").integers(0, 256, (2, *image_shape), dtype=np.uint8))
+    noise = Noise(*map(to_tensor, draw_noise(2, num_glimpses, "check")))
+    part = differing_part(model, images, noise)
+    if part:
+        model.fast = False
+        print(f"[*] {part} differs from the fast rollout: the plain one serves")
+
+
 def without_memory(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
-    """As `build_model`, but the weights have only names and shapes."""
+    """Build the model as `build_model` does, but its weights have names and shapes alone."""
     with paddle.utils.unique_name.guard(), paddle.LazyGuard():
         return build_model(config, image_shape, num_classes)
 
@@ -87,5 +138,5 @@ def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.nda
 
 
 def arrays(state: dict) -> dict[str, np.ndarray]:
-    """Tensors as NumPy arrays of their own."""
+    """Copy tensors to NumPy arrays of their own."""
     return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}

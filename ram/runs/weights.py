@@ -1,128 +1,163 @@
-"""Where a run keeps its files, and which trained weights the settings mean."""
+"""What is in a file of trained weights, whatever program wrote it: one record, `Trained`.
+
+Files are read without trusting them: unpickle.py reads checkpoints, the safetensors library the published files, and
+the flags' own limits hold for the settings in both.
+"""
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import json
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-from config import ARCHITECTURE, DATA, get_config, run_name
-from ram.runs import checkpoint, published
-from ram.runs.settings import OLDER_VERSION, adopt, completed, differences, settings
+from ram.runs import checkpoint
+from ram.runs.checkpoint import DamagedFile
+from ram.runs.settings import OLDER_VERSION, completed
 from utils import UserError, listed, printable
 
+MAX_BYTES = 2**28  # of a .safetensors file
+MAX_HEADER = 2**16  # bytes; one of ours has under 2,000. The library allows 100 MB, and 2 GB of memory to parse that
+MAX_FACTS = 2**16  # bytes of the JSON beside it
 
-class RunFiles:
-    """Where a run keeps its files."""
-
-    def __init__(self, config):
-        self.name = run_name(config)
-        stem = os.path.join(config.ckpt_dir, self.name)
-        self.latest = stem + "_ckpt.pdparams"
-        self.previous = checkpoint.previous(self.latest)
-        self.best = stem + "_model_best.pdparams"
-        self.params = stem + "_params.json"
-        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
-        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # a run may share but one
-        self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
-        self.scalars = os.path.join(config.logs_dir, self.name)
-        self.plots = os.path.join(config.plots_dir, self.name)
-
-    def started(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return os.path.lexists(self.latest) or os.path.lexists(self.previous)
-
-    def of_a_run(self) -> list[str]:
-        """What a training writes and a fresh start moves aside."""
-        return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
+# What the JSON holds, and of which kind it is.
+FACTS = {
+    "settings": dict,  # the flags of the training
+    "epoch": int,  # the one that validation chose
+    "epochs": int,  # that were trained
+    "seconds": (int, float),  # that they took
+    "seed": int,
+    "valid_error": dict,  # in percent, by "M=1" and "M=10"
+    "test_error": dict,
+    "image_shape": list,  # C, H, W
+    "num_classes": int,
+    "hardware": str,
+    "paddle": str,
+    "date": str,
+    "sha256": str,  # of the .safetensors file
+}
 
 
-def read_weights(path: str, latest: bool = False) -> tuple[dict[str, np.ndarray], dict, int | str, dict]:
-    """What is in a file of any kind that this project knows.
+class Trained(NamedTuple):
+    """Trained weights, and what their file says of them."""
+
+    weights: dict[str, np.ndarray]  # by the model's parameter names
+    settings: dict  # the flags of the training; empty where the file does not say
+    epoch: int | str  # epochs that were trained, or "unknown"
+    classes: list[str] | None  # their names, in the order of the labels; None where the file does not say
+    image_shape: tuple[int, int, int] | None  # C, H, W; None where the file does not say
+    path: str
+
+    @property
+    def says_all(self) -> bool:
+        """Whether the settings are those of the file, rather than what is known of the older Paddle version's."""
+        return "model" in self.settings
+
+
+def read(path: str, latest: bool = False) -> Trained:
+    """Read trained weights from a file: a checkpoint, the older Paddle version's, a bare state, or a .safetensors.
 
     Args:
         path: the file.
         latest: whether it is the latest state of a run, beside which there is the one before.
 
-    Returns:
-        the weights by parameter name; the settings that they were trained with, as far as they are known; the
-        epochs that they were trained for, or "unknown"; and all that the file says, such as image_shape and classes.
-
     Raises:
         UserError: it is missing, damaged, or holds no weights.
     """
     if path.endswith(".safetensors"):
-        weights, saved, facts = published.read(path)
-        return weights, saved, facts.get("epoch", "unknown"), facts
+        return _read_safetensors(path)
     content = checkpoint.read_latest(path) if latest else checkpoint.read(path)
     weights = checkpoint.state_from(content, path)
-    saved = content.get("settings")
-    if isinstance(saved, dict):
-        saved = completed(saved)
+    settings = content.get("settings")
+    if isinstance(settings, dict):
+        settings = completed(settings)
     else:
-        saved = OLDER_VERSION if "model_state" in content else {}
+        settings = OLDER_VERSION if "model_state" in content else {}
     about = content if content.get("format") == checkpoint.FORMAT else {}
-    epoch = content.get("epoch")
-    return weights, saved, epoch if type(epoch) is int else "unknown", about
+    epoch, shape = content.get("epoch"), about.get("image_shape")
+    shape = tuple(shape) if isinstance(shape, (list, tuple)) else shape
+    return Trained(weights, settings, epoch if type(epoch) is int else "unknown", about.get("classes"), shape, path)
 
 
-class Found(NamedTuple):
-    """Trained weights, and what belongs to them."""
+def _read_safetensors(path: str) -> Trained:
+    """Read the weights in any .safetensors file, held against the JSON beside it where there is one."""
+    data = checkpoint.file_bytes(path, MAX_BYTES)
+    facts = read_facts(path) if os.path.lexists(facts_path(path)) else None
+    if facts is None:
+        return Trained(_arrays(data, path), {}, "unknown", None, None, path)
+    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        raise DamagedFile(f"{path} is damaged: its SHA-256 is not the one in {facts_path(path)}")
+    shape = tuple(facts["image_shape"])
+    return Trained(_arrays(data, path), completed(facts["settings"]), facts["epoch"], facts.get("classes"), shape, path)
 
-    config: argparse.Namespace  # the settings asked for, with the architecture and the data set of these weights
-    weights: dict[str, np.ndarray]  # by parameter name, see `building.load_weights`
-    epoch: int | str  # epochs that they were trained for, or "unknown"
-    path: str
-    about: dict  # what else the file says, such as image_shape and classes; empty where it is another program's
 
-
-def find_weights(config) -> Found:
-    """The weights that the settings mean: --weights, or else the run's own checkpoint, or else the published ones.
-
-    Own is the best checkpoint, or with --best=False the latest. Published ones serve, with a line that says so, where
-    nothing was trained under the name of the run.
+def fitted(trained: Trained, split) -> Trained:
+    """Fill in what only the data say: the classes and the shape of the images that the weights are to meet.
 
     Raises:
-        UserError: there are none, they cannot be used, or a flag that was given says otherwise than their settings.
+        UserError: the file says that its model knows other classes or colors than those of the data.
     """
-    config = argparse.Namespace(**vars(config))
-    files = RunFiles(config)
-    path, stands_in = config.weights, False
-    if not path and not any(map(os.path.lexists, (files.best, files.latest, files.previous))):
-        path = published.find(config)
-        stands_in = path is not None
-    own = not path
-    if own:
-        path = files.best if config.best else files.latest
-        if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
-            path = files.previous
-        if not os.path.lexists(path):
-            wish = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
-            raise UserError(
-                f"there is nothing to {wish}: {path} does not exist; train first, or name a file with --weights; "
-                f"{published.offer()}"
-            )
-    weights, saved, epoch, about = read_weights(path, latest=path == files.latest)
-    adopt(config, saved, path, ARCHITECTURE, strict=saved is not OLDER_VERSION)
-    adopt(config, saved, path, DATA, strict=stands_in)  # who names a file may try it on other data
-    if stands_in:
-        print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
-    elif own and config.preset and about:
-        wanted = get_config([f"--preset={config.preset}", f"--model={config.model}"])
-        others = differences(saved, settings(wanted))
-        if others:
-            print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
-    return Found(config, weights, epoch, path, about)
-
-
-def check_fits(about: dict, split, path: str) -> None:
-    """Raise UserError where a checkpoint says that its model knows other classes or colours than those of the data."""
-    classes, shape = about.get("classes"), about.get("image_shape")
+    classes, shape = trained.classes, trained.image_shape
     if isinstance(classes, list) and classes != split.classes:
         known = listed([str(name) for name in classes])
-        raise UserError(f"{path} knows other classes ({known}) than there are in the data ({listed(split.classes)})")
-    if isinstance(shape, list) and shape and shape[0] != split.image_shape[0]:
-        known = printable(str(shape[0]))
-        raise UserError(f"{path} knows images of {known} channels, and those of the data have {split.image_shape[0]}")
+        raise UserError(
+            f"{trained.path} knows other classes ({known}) than there are in the data ({listed(split.classes)})"
+        )
+    if shape and shape[0] != split.image_shape[0]:
+        raise UserError(
+            f"{trained.path} knows images of {printable(str(shape[0]))} channels, and those of the data have "
+            f"{split.image_shape[0]}"
+        )
+    return trained._replace(classes=split.classes, image_shape=split.image_shape)
+
+
+def facts_path(path: str) -> str:
+    """The JSON beside a .safetensors file."""
+    return os.path.splitext(path)[0] + ".json"
+
+
+def read_facts(path: str) -> dict:
+    """What the JSON beside a .safetensors file says, see FACTS.
+
+    Raises:
+        DamagedFile: it is damaged, or about something else.
+        UserError: it is missing or cannot be read.
+    """
+    path = facts_path(path)
+    try:
+        facts = json.loads(checkpoint.file_bytes(path, MAX_FACTS))
+    except (ValueError, RecursionError):
+        raise DamagedFile(f"{path} is damaged: it is no JSON") from None
+    wrong = [key for key, kind in FACTS.items() if not isinstance(facts, dict) or not isinstance(facts.get(key), kind)]
+    if wrong:
+        raise DamagedFile(
+            f"{path} does not describe published weights: {wrong[0]!r} is missing in it or of a wrong kind"
+        )
+    return facts
+
+
+def _arrays(data, path):
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+    except ImportError:
+        raise UserError("the package safetensors is missing: python -m pip install -r requirements.txt") from None
+    if int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise DamagedFile(
+            f"{path} cannot be used: it is no safetensors file with a header of at most {MAX_HEADER:,} bytes"
+        )
+    try:
+        arrays = load(data)
+    except (SafetensorError, LookupError, ValueError) as error:  # the latter two: a dtype or shape unknown to NumPy
+        raise DamagedFile(f"{path} cannot be used: {ascii(str(error))[1:-1][:150]}") from None
+    if not arrays:
+        raise DamagedFile(f"{path} cannot be used: it holds no weights")
+    for name, array in arrays.items():
+        if not re.fullmatch(r"[\w.]{1,100}", name) or array.dtype not in (np.float32, np.float16):
+            raise DamagedFile(
+                f"{path} cannot be used: {ascii(name)[:100]} ({array.dtype}) is no float32 or float16 parameter"
+            )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

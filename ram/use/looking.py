@@ -1,25 +1,52 @@
-"""What a trained model sees and believes: single images glimpse by glimpse, and a whole split at once."""
+"""What a trained model sees and believes: images glimpse by glimpse, and a whole split at once."""
 
 from __future__ import annotations
+
+from typing import Iterator, NamedTuple
 
 import numpy as np
 import paddle
 
 from data_loader import CanvasSplit
-from model import Noise
+from model import Noise, RecurrentAttention, draw_noise
 from modules import Geometry
 from ram.draw.figures import Look
 from ram.draw.heat import Heat, image_heat, object_heat
 from ram.evaluation import evaluate, evaluation_noise
-from utils import generator
+from utils import generator, to_tensor
 
 
-def states(model, scene, locations):
-    """Yield the states h_t (B, D) of a model that looks at given locations (B, T, 2), one after the other."""
-    state = paddle.zeros([scene.shape[0], model.rnn.state_size])
-    for l_t in locations.unbind(1):
-        state = model.step(scene, l_t, state)
-        yield state[:, : model.rnn.hidden_size]
+class Sight(NamedTuple):
+    """What a model sees and believes at one glimpse."""
+
+    location: np.ndarray  # (B, 2) where the glimpse was taken
+    seen: np.ndarray  # (B, k, C, g, g) what the retina gave, as pixels in [0, 1]
+    h_t: np.ndarray  # (B, D) the core's state
+    probabilities: np.ndarray  # (B, classes) if this were the last glimpse
+    chosen: np.ndarray | None  # (B, 2) where the policy wants to look next; None after the last glimpse
+
+
+@paddle.no_grad()
+def look(model: RecurrentAttention, images: np.ndarray, noise: Noise, along=None) -> Iterator[Sight]:
+    """Look at images glimpse by glimpse.
+
+    Args:
+        model: a trained model.
+        images: (B, C, H, W) uint8.
+        noise: see `Noise`; it also says how many glimpses there are.
+        along: locations (B, n, 2) of the first n glimpses; the policy chooses where the others are taken.
+    """
+    x, retina = to_tensor(images), model.sensor.retina
+    pixels = model.normalize(x)
+    for glimpse in model.walk(x, noise, None if along is None else paddle.to_tensor(along, "float32")):
+        phi = retina.foveate(pixels, glimpse.l_t).numpy().reshape(len(images), retina.k, -1, retina.g, retina.g)
+        yield Sight(
+            glimpse.l_t.numpy(),
+            np.clip(phi * model.pixel_std + model.pixel_mean, 0, 1),
+            glimpse.h_t.numpy(),
+            paddle.exp(model.classifier(glimpse.h_t)).numpy(),
+            None if glimpse.chosen is None else glimpse.chosen.numpy(),
+        )
 
 
 def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
@@ -27,16 +54,34 @@ def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
     images, labels = split.batch(indices)
     first, choices = evaluation_noise(split, config.num_glimpses, 1, config.locations, config.random_seed)[0]
     noise = Noise(paddle.to_tensor(first[indices]), paddle.to_tensor(choices[indices]))
-    retina = model.sensor.retina
     with paddle.no_grad():
-        scene = model.prepare(paddle.to_tensor(images))
-        locations = model.rollout(scene, noise).locations  # (B, T, 2)
-        probabilities = [paddle.exp(model.classifier(h_t)).numpy() for h_t in states(model, scene, locations)]
-        glimpses = [retina.look(scene, l_t).numpy() for l_t in locations.unbind(1)]  # T times (B, k*C*g*g)
-    glimpses = np.stack(glimpses, 1).reshape(len(images), config.num_glimpses, retina.k, -1, retina.g, retina.g)
-    glimpses = np.clip(glimpses * model.pixel_std + model.pixel_mean, 0, 1)
-    probabilities = np.stack(probabilities, 1)  # (B, T, classes)
-    return [Look(*one) for one in zip(images, labels.tolist(), locations.numpy(), glimpses, probabilities)]
+        locations = model.rollout(paddle.to_tensor(images), noise).locations.numpy()  # (B, T, 2)
+    sights = list(look(model, images, noise, along=locations))
+    glimpses = np.stack([sight.seen for sight in sights], axis=1)  # (B, T, k, C, g, g)
+    probabilities = np.stack([sight.probabilities for sight in sights], axis=1)  # (B, T, classes)
+    return [Look(*one) for one in zip(images, labels.tolist(), locations, glimpses, probabilities)]
+
+
+@paddle.no_grad()
+def snapshot(model: RecurrentAttention, split, config) -> dict[str, np.ndarray]:
+    """Look at the first N images of a split (at most 9), always with the same noise, as training snapshots do.
+
+    Returns:
+        images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes), classes (classes,),
+        which are their names, and retina (4,): g, k, s and unit_pixels, or 0 if that is None.
+    """
+    images, labels = split.batch(np.arange(min(9, len(split))))
+    noise = draw_noise(len(labels), config.num_glimpses, "evaluate/valid", config.random_seed, 0)
+    rollout = model.rollout(to_tensor(images), Noise(*map(to_tensor, noise)))
+    retina = model.sensor.retina
+    return {
+        "images": images,
+        "labels": labels,
+        "locations": rollout.locations.numpy(),
+        "probabilities": np.exp(rollout.log_probs.numpy()),
+        "classes": np.array(split.classes),
+        "retina": np.array([retina.g, retina.k, retina.s, retina.unit_pixels or 0]),
+    }
 
 
 def look_at_all(model, split, config):

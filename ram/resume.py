@@ -1,0 +1,93 @@
+"""Go on where a training stopped: its state, read and checked before anything is done with it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from config import FREE, KEPT
+from ram.build import check_fitting, without_memory
+from ram.runs import checkpoint
+from ram.runs.files import RunFiles
+from ram.runs.settings import adopt, completed, deciding, settings
+from ram.runs.weights import Trained, fitted
+from ram.system import processes
+from utils import UserError
+
+COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
+MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
+OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")  # are relied on
+
+
+def read_state(config, files: RunFiles) -> dict:
+    """Read the state to resume from; its settings fill in, in place, whatever no flag gave.
+
+    Raises:
+        UserError: there is none, or a flag that was given says otherwise than its settings.
+    """
+    path = files.latest
+    if not files.started():
+        raise UserError(f"there is nothing to resume: {path} does not exist; leave --resume out to start")
+    state = checkpoint.read_latest(path)
+    if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
+        raise UserError(f"{path} cannot be resumed: it holds no training state")
+    saved = completed(state["settings"])
+    same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs
+    adopt(config, saved, path, [name for name in saved if name not in FREE | same])
+    adopt(config, saved, path, KEPT, strict=False)
+    return state
+
+
+def check_resumable(state: dict, config, train, path: str) -> None:
+    """Raise UserError where a checkpoint holds no state of such a training, or one on other data."""
+    shape = state.get("image_shape")
+    shape = tuple(shape) if isinstance(shape, (list, tuple)) else None
+    fitted(Trained({}, {}, "unknown", state.get("classes"), shape, path), train)
+    try:
+        check_state(state, config, train)
+    except UserError as error:
+        raise UserError(f"{path} cannot be resumed: {error}") from None
+
+
+def check_state(state: dict, config, train) -> None:
+    """Raise UserError unless a state is one that `Trainer.state` makes with these settings and training images.
+
+    A checksum does not say who wrote a file. Nothing is allocated, see `ram.build.build`.
+    """
+    model = without_memory(config, train.image_shape, train.num_classes)
+    for name in ("model", "ema") if config.ema > 0 else ("model",):
+        check_fitting(model, state.get(name))
+    for name in COUNTS:
+        if type(state.get(name)) is not int or state[name] < 0:
+            raise UserError(f"its {name} is no count")
+    if state["step"] > math.ceil(len(train) / config.batch_size):
+        raise UserError("it has done more steps of an epoch than there are")
+    if not all(map(is_number, map(state.get, MEASURES))):
+        raise UserError(f"not all of its {', '.join(MEASURES)} are numbers")
+    history, sums, moments = (state.get(name) for name in ("history", "sums", "optimizer"))
+    if not isinstance(history, (list, tuple)) or len(history) != state["epoch"]:
+        raise UserError("its history is not that of its epochs")
+    if not all(isinstance(record, dict) and all(map(is_number, map(record.get, OF_A_RECORD))) for record in history):
+        raise UserError("its history lacks figures")
+    if not isinstance(sums, dict) or "count" not in sums or not all(map(is_number, sums.values())):
+        raise UserError("its sums are not those of an epoch")
+    if not isinstance(moments, dict) or not all(type(moment) is np.ndarray for moment in moments.values()):
+        raise UserError("its optimizer's state is no state of one")
+
+
+def is_number(value: object) -> bool:
+    """Tell whether this is a number, or True or False; NaN is none."""
+    return isinstance(value, (int, float)) and value == value
+
+
+def check_same_start(config, model, splits: list, *progress: int) -> None:
+    """Raise UserError where not all processes begin with the same settings, labels, weights and progress."""
+    if processes.world() == 1:
+        return
+    kept = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
+    processes.check_same(
+        settings=repr(kept).encode(),
+        labels=b"".join(split.labels.tobytes() for split in splits),
+        weights=b"".join(weight.numpy().tobytes() for weight in model.state_dict().values()) + repr(progress).encode(),
+    )

@@ -1,0 +1,52 @@
+"""Where a run keeps its files, who may write them, and how a fresh start moves the earlier ones aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from config import run_name
+from ram.runs import checkpoint
+from ram.system import processes
+
+
+class RunFiles:
+    """Where a run keeps its files."""
+
+    def __init__(self, config):
+        self.name = run_name(config)
+        stem = os.path.join(config.ckpt_dir, self.name)
+        self.latest = stem + "_ckpt.pdparams"
+        self.previous = checkpoint.previous(self.latest)
+        self.best = stem + "_model_best.pdparams"
+        self.params = stem + "_params.json"
+        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
+        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # a run may share but one
+        self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
+        self.scalars = os.path.join(config.logs_dir, self.name)
+        self.plots = os.path.join(config.plots_dir, self.name)
+
+    def started(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return os.path.lexists(self.latest) or os.path.lexists(self.previous)
+
+    def of_a_run(self) -> list[str]:
+        """What a training writes and a fresh start moves aside."""
+        return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
+
+
+@contextlib.contextmanager
+def locked(*paths: str):
+    """Hold the locks of these paths in the first of several processes; in the others, do nothing."""
+    with contextlib.ExitStack() as locks:
+        for path in paths if processes.is_first() else ():
+            locks.enter_context(checkpoint.RunLock(path))
+        yield
+
+
+def move_aside(paths: list[str], name: str, config) -> None:
+    """Move what a fresh start would overwrite into a folder of its own, and print where."""
+    moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if processes.is_first() else None
+    if moved:
+        print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+    processes.barrier()  # what is gone, no process finds
