@@ -91,7 +91,7 @@ class Case:
         self.name = name
         self.config = get_config([*flags, f"--data_dir={data_dir}"])
         train, valid = get_train_valid(self.config)
-        self.trainer = Trainer(self.config, train, valid, *[lambda _: None] * 3)
+        self.trainer = Trainer(self.config, train, valid, *[lambda *_: None] * 3)
         self.flop = flop_per_image(self.trainer.model, self.config.num_glimpses)
         self.batches = iter(())
         self.stage_times: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -344,7 +344,7 @@ def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
     from data_loader import get_train_valid
     from trainer import Trainer
 
-    def log(record: dict) -> None:
+    def log(record: dict, _) -> None:
         if record["val_err"] < error:
             raise Reached
 

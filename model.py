@@ -169,7 +169,7 @@ class RecurrentAttention(nn.Layer):
         x, T = self.normalize(x), noise.choices.shape[1] + 1
         led = 0 if along is None else along.shape[1]
         l_t = self.first_location(noise) if led == 0 else along[:, 0]  # (B, 2)
-        state = paddle.zeros([x.shape[0], self.rnn.state_size], l_t.dtype)
+        state = paddle.zeros_like(l_t[:, :1]).tile([1, self.rnn.state_size])  # like l_t: a traced batch has no number B
         for t in range(T):
             state = self.step(x, l_t, state)
             h_t = state[:, : self.rnn.hidden_size]  # (B, D)
@@ -189,11 +189,11 @@ class RecurrentAttention(nn.Layer):
         """Compute the rollout step by step, as in the paper. Arguments are those of `walk`."""
         glimpses = list(self.walk(x, noise, along))
         before = glimpses[:-1]  # those after which a location was chosen
-        empty = paddle.zeros([x.shape[0], 0])
+        nothing = glimpses[0].l_t[:, :0]  # (B, 0)
         return Rollout(
             paddle.stack([glimpse.l_t for glimpse in glimpses], axis=1),
-            paddle.stack([glimpse.log_pi for glimpse in before], axis=1) if before else empty,
-            paddle.concat([self.baseliner(glimpse.h_t) for glimpse in before], axis=1) if before else empty,
+            paddle.stack([glimpse.log_pi for glimpse in before], axis=1) if before else nothing,
+            paddle.concat([self.baseliner(glimpse.h_t) for glimpse in before], axis=1) if before else nothing,
             self.classifier(glimpses[-1].h_t),
         )
 

@@ -249,7 +249,7 @@ class LocationNetwork(nn.Layer):
     def log_pi(self, h_t: paddle.Tensor, chosen: paddle.Tensor) -> paddle.Tensor:
         """Log-density (B,) of choices (B, 2) in states (B, D), with its gradient to mu; zero if nothing is learned."""
         if self.policy != "learned":
-            return paddle.zeros([chosen.shape[0]])
+            return paddle.zeros_like(chosen[:, 0])
         return self.log_density(self.mean(h_t), chosen)
 
     def log_density(self, mu: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:

@@ -339,7 +339,7 @@ class Trainer:
         """Raise Interrupted if a signal came; what there is to save has been saved."""
         if not signum:
             return
-        if self.epoch >= self.config.epochs or self.patience_is_out():
+        if self.remedies():
             raise Interrupted(signum, "[!] Stopped; the training was finished, and is saved")
         raise Interrupted(
             signum,
@@ -383,6 +383,11 @@ class Trainer:
         if self.epoch < c.epochs:
             print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
         return self.history
+
+    def remedies(self) -> list[str]:
+        """Name the flags that have to be larger for a finished training to go on; none if it is not finished."""
+        ended = {"--epochs": self.epoch >= self.config.epochs, "--train_patience": self.patience_is_out()}
+        return [flag for flag, has_ended in ended.items() if has_ended]
 
     def patience_is_out(self) -> bool:
         """Whether validation accuracy has not improved for train_patience epochs."""
@@ -461,6 +466,11 @@ class Trainer:
         # Until its first step, the optimiser of Paddle 2.6 does not give back what it has loaded.
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
+
+    def start_from(self, weights: dict[str, np.ndarray]) -> None:
+        """Take a model's weights before the first step."""
+        for model in self.models():
+            load_weights(model, weights)
 
     def load_state(self, state: dict) -> None:
         """Take up a state that `state` made.

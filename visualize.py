@@ -23,7 +23,9 @@ from ram.draw import curves, figures, snapshots
 from ram.draw.files import write_gif, write_png
 from ram.draw.heat import policy_figure
 from ram.draw.style import PALETTE, evenly_spaced
-from ram.runs.weights import RunFiles, check_fits, find_weights
+from ram.runs.files import RunFiles
+from ram.runs.find import find
+from ram.runs.weights import fitted
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
 from utils import UserError
@@ -50,16 +52,13 @@ def trained_model(config):
     prepare_cpu()  # before paddle is imported
     choose_device(config.use_gpu)
     from data_loader import get_test
-    from ram.build import build_trained
+    from ram.build import build
 
-    config, weights, _, path, about = find_weights(config)
+    trained = find(config)
     if config.model != "ram":
         raise UserError(f"--model={config.model} sees the whole image at once: there are no glimpses to draw")
     split = get_test(config)
-    check_fits(about, split, path)
-    model = build_trained(config, split.image_shape, split.num_classes, weights)
-    model.eval()
-    return model, split, config
+    return build(fitted(trained, split), config), split, config
 
 
 def draw_glimpses(config) -> None:

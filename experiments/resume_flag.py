@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from config import get_config
 from ram.runs import checkpoint, seeds
+from ram.runs.files import RunFiles
 from ram.runs.settings import deciding, settings
-from ram.runs.weights import RunFiles
 from utils import UserError
 
 

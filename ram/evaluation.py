@@ -36,9 +36,10 @@ class Evaluation(NamedTuple):
 
 
 def evaluation_noise(split, num_glimpses: int, M: int, locations: str, seed: int) -> list[tuple]:
-    """The noise of each rollout that `evaluate` makes of a split, for all its images: see `draw_noise`."""
-    noise = [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(M)]
-    return [tuple(np.zeros_like(part) for part in pair) for pair in noise] if locations == "mean" else noise
+    """Draw the noise of each rollout that `evaluate` makes of a split, for all its images: see `draw_noise`."""
+    if locations == "mean":
+        return M * [tuple(part.numpy() for part in Noise.mean(len(split), num_glimpses))]
+    return [draw_noise(len(split), num_glimpses, f"evaluate/{split.name}", seed, r) for r in range(M)]
 
 
 @paddle.no_grad()

@@ -136,7 +136,7 @@ def make_split(name, count, seed=0):
 
 def make_trainer(*flags, save=lambda _: None):
     config = get_config(["--batch_size=16", "--epochs=3", "--init_lr=0.01", "--ema=0.9", *flags])
-    return Trainer(config, make_split("train", 72), make_split("valid", 40, 1), save, lambda _: None, lambda _: None)
+    return Trainer(config, make_split("train", 72), make_split("valid", 40, 1), save, lambda *_: None, lambda *_: None)
 
 
 @pytest.mark.parametrize("name", NAMES)

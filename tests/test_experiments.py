@@ -13,7 +13,7 @@ from helpers import ROOT, folders
 import main
 from config import BEFORE, get_config, run_name
 from ram.runs import checkpoint
-from ram.runs.weights import RunFiles
+from ram.runs.files import RunFiles
 
 sys.path.insert(0, str(ROOT / "experiments"))
 from resume_flag import can_go_on

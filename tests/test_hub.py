@@ -17,6 +17,7 @@ from test_main import ROOT, Place
 from data_loader import get_test
 from ram.evaluation import evaluate
 from ram.runs import checkpoint, published
+from ram.runs.weights import FACTS
 from utils import UserError
 
 
@@ -88,7 +89,7 @@ def test_published_weights(trained, tmp_path, monkeypatch):
     content = checkpoint.read(str(trained.best))
     data = safetensors.numpy.save(content["ema"])
     (tmp_path / "mnist.safetensors").write_bytes(data)
-    facts = {key: kind() if isinstance(kind, type) else 0 for key, kind in published.FACTS.items()}
+    facts = {key: kind() if isinstance(kind, type) else 0 for key, kind in FACTS.items()}
     facts.update(settings=content["settings"], image_shape=[1, 28, 28], num_classes=10)
     facts.update(sha256=hashlib.sha256(data).hexdigest())
     (tmp_path / "mnist.json").write_text(json.dumps(facts))

@@ -26,8 +26,9 @@ from model import RecurrentAttention
 from ram.draw import snapshots
 from ram.evaluation import evaluate
 from ram.presets import PRESETS
-from ram.runs import checkpoint, published
-from ram.runs.weights import RunFiles, find_weights
+from ram.runs import checkpoint, published, weights
+from ram.runs.files import RunFiles
+from ram.runs.find import find
 from ram.system.signals import Interrupted
 from utils import UserError
 
@@ -447,14 +448,15 @@ def test_weights_from_before_a_flag_are_used_as_they_were_trained(place, ending)
         checkpoint.write(path, state)
     else:
         shutil.copy(published.path_of("mnist"), path)
-        facts = json.loads(Path(published.facts_path(published.path_of("mnist"))).read_text())
+        facts = json.loads(Path(weights.facts_path(published.path_of("mnist"))).read_text())
         facts["settings"].pop("first_reach", None)
-        Path(published.facts_path(path)).write_text(json.dumps(facts))
+        Path(weights.facts_path(path)).write_text(json.dumps(facts))
     shape = SMALL if ending == ".pdparams" else []
-    config = find_weights(get_config([*shape, f"--weights={path}", "--is_train=False", "--use_gpu=False"])).config
+    config = get_config([*shape, f"--weights={path}", "--is_train=False", "--use_gpu=False"])
+    find(config)
     assert config.first_reach == 1
     with pytest.raises(UserError, match=r"--first_reach=0.3 \(there: 1.0\)"):
-        find_weights(get_config([*shape, f"--weights={path}", "--is_train=False", "--first_reach=0.3"]))
+        find(get_config([*shape, f"--weights={path}", "--is_train=False", "--first_reach=0.3"]))
 
 
 def test_preset_that_does_not_fit_is_no_way_to_resume(place):

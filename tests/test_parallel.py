@@ -48,7 +48,7 @@ def make_trainer(*flags, images: int, validate: int = 20):
         x, y = easy_images(count, seed)
         splits.append(Split(name, x, y, np.arange(count), 10))
     looking = [flag for flag in SMALL if "--model=conv" not in flags or flag.startswith(("--use_gpu", "--batch_size"))]
-    return Trainer(get_config([*looking, *flags]), *splits, *[lambda _: None] * 3)
+    return Trainer(get_config([*looking, *flags]), *splits, *[lambda *_: None] * 3)
 
 
 # The last batch of 33 images is a single one; 19 are divided into 9 and 10.

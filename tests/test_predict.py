@@ -23,10 +23,12 @@ from config import get_config
 from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
+from ram.build import build
 from ram.data import fitting, images
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
+from ram.runs.weights import read
 from ram.use import predict
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
@@ -72,7 +74,7 @@ def test_prediction_is_the_mean_of_m_plain_rollouts(trained, own, capsys):
     record = records(trained, capsys, "--M=7", "--random_seed=3", "--predict", own / "a.png")["a.png"]
     config = get_config(trained.arguments())
     content = checkpoint.read(str(trained.best))
-    model = predict.load_classifier(config, content["ema"], content, "FILE").model
+    model = build(read(str(trained.best)), config)
     model.locator.std = content["settings"]["std"]
     noise = draw_noise(7, 3, "predict", 3, zlib.crc32(pixels.tobytes()))
     copies = paddle.to_tensor(np.repeat(pixels[None, None], 7, axis=0))
@@ -263,7 +265,7 @@ def test_no_model_is_an_error(trained, own, capsys, tmp_path, tiny_mnist):
     [
         ({"classes": ["a", "b"]}, "10 classes"),
         ({"classes": 5}, "10 classes"),
-        ({"image_shape": [2, 28, 28]}, "[2, 28, 28]"),
+        ({"image_shape": [2, 28, 28]}, "(2, 28, 28)"),
         ({"image_shape": [1, 10**9, 10**9]}, "1000000000"),
         ({"image_shape": "large"}, "large"),
     ],

@@ -28,6 +28,7 @@ from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.checkpoint import DamagedFile
 from ram.runs.settings import differences, settings
+from ram.runs.weights import FACTS, MAX_BYTES, MAX_FACTS, read, read_facts
 from ram.use import publish as publishing
 from utils import UserError
 
@@ -113,7 +114,7 @@ def content(folder):
 def check_pair(folder, name):
     """What has to be true of every published model; returns its description."""
     weights, facts = folder / f"{name}.safetensors", json.loads((folder / f"{name}.json").read_text())
-    assert facts.keys() == published.FACTS.keys()
+    assert facts.keys() == FACTS.keys()
     assert facts["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert weights.stat().st_size < 3_000_000
     assert not set(publishing.MACHINE) & set(facts["settings"])
@@ -155,7 +156,7 @@ def test_real_error_is_the_published_one(real_mnist, name, tmp_path, capsys):
         pytest.skip(f"{source} is not there")
     main.main(get_config(arguments))
     error = float(re.search(TEST_LINES, capsys.readouterr().out)[8])
-    assert error == pytest.approx(published.load(name).facts["test_error"]["M=1"], abs=0.0501)
+    assert error == pytest.approx(read_facts(published.path_of(name))["test_error"]["M=1"], abs=0.0501)
 
 
 # ---- publishing
@@ -178,7 +179,7 @@ def test_a_published_pair(folder, trained, name, tiny_mnist):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_published_errors_are_those_of_all_images(folder, name, tiny_mnist):
-    facts = published.load(name).facts
+    facts = read_facts(published.path_of(name))
     config = get_config([f"--preset={name}", f"--data_dir={tiny_mnist.folder}"])
     model = build_model(config, facts["image_shape"], 10)
     load_weights(model, published.load(name).weights)
@@ -246,7 +247,7 @@ def test_the_command_lists_what_there_is(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(PRESETS)
     assert [line.split()[0] for line in lines if "published" in line] == ["mnist", "cluttered60"]
-    assert str(published.load("mnist").facts["test_error"]["M=10"]) in lines[0]
+    assert str(read_facts(published.path_of("mnist"))["test_error"]["M=10"]) in lines[0]
 
 
 @posix
@@ -269,7 +270,7 @@ def test_published_weights_serve_where_nothing_was_trained(folder, run, capsys, 
         said, lines = capsys.readouterr().out.split("\n", 1)
         assert said.startswith(f"[*] Nothing was trained as {RUNS[name]} in ") and "published" in said
         found = re.fullmatch(TEST_LINES, lines)
-        facts = published.load(name).facts
+        facts = read_facts(published.path_of(name))
         assert found.group(2, 3, 4) == (str(M), str(facts["epoch"]), str(folder / f"{name}.safetensors"))
         assert found[1] == {"mnist": "mnist", "cluttered60": "cluttered_mnist_60x4"}[name]
         assert found[8] == f"{facts['test_error'][f'M={M}']:.2f}"
@@ -355,13 +356,13 @@ def test_weights_flag_takes_such_a_file_too(folder, run, capsys, tmp_path):
     run("--is_train=False", "--M=1", f"--weights={path}")
     found = re.fullmatch(TEST_LINES, capsys.readouterr().out)
     assert found[1] == "cluttered_mnist_60x4" and found[4] == str(path)
-    assert found[8] == f"{published.load('cluttered60').facts['test_error']['M=1']:.2f}"
+    assert found[8] == f"{read_facts(published.path_of('cluttered60'))['test_error']['M=1']:.2f}"
     run("--is_train=False", "--M=1", f"--weights={path}", "--num_clutter=6")
     assert capsys.readouterr().out.startswith("[*] cluttered_mnist_60x6 test"), "other data may be tried on purpose"
     bare = shutil.copy(folder / "mnist.safetensors", tmp_path)
     run("--is_train=False", "--M=1", f"--weights={bare}", "--std=0.05")  # bare: nothing is known but the weights
     found = re.fullmatch(TEST_LINES.replace(r"epoch (\d+)", "epoch (unknown)"), capsys.readouterr().out)
-    assert found[8] == f"{published.load('mnist').facts['test_error']['M=1']:.2f}"
+    assert found[8] == f"{read_facts(published.path_of('mnist'))['test_error']['M=1']:.2f}"
 
 
 def test_training_starts_from_such_a_file(folder, run, tmp_path):
@@ -456,19 +457,19 @@ def test_large_header_is_not_even_parsed(tmp_path):
     path = tmp_path / "large.safetensors"
     path.write_bytes(packed(b"{" + b",".join(entry % i for i in range(400_000)) + b"}"))
     began = time.monotonic()
-    assert "header of at most" in refusal(published.read, str(path))
+    assert "header of at most" in refusal(read, str(path))
     assert time.monotonic() - began < 1
 
 
 def test_large_files_and_what_is_no_file_are_not_read(folder, tmp_path):
     path = tmp_path / "large.safetensors"
     with open(path, "wb") as file:
-        file.truncate(published.MAX_BYTES + 1)
-    assert "ordinary file" in refusal(published.read, str(path))
-    assert "is a folder" in refusal(published.read, str(tmp_path))
-    assert "cannot read" in refusal(published.read, str(tmp_path / "absent.safetensors"))
+        file.truncate(MAX_BYTES + 1)
+    assert "ordinary file" in refusal(read, str(path))
+    assert "is a folder" in refusal(read, str(tmp_path))
+    assert "cannot read" in refusal(read, str(tmp_path / "absent.safetensors"))
     with open(folder / "mnist.json", "ab") as file:
-        file.truncate(published.MAX_FACTS + 1)
+        file.truncate(MAX_FACTS + 1)
     assert "ordinary file" in refusal(published.load, "mnist")
 
 

@@ -19,6 +19,7 @@ from model import Noise, draw_noise
 from ram.build import load_weights
 from ram.evaluation import EVAL_BATCH, Evaluation, evaluate
 from ram.system.signals import Interrupted
+from ram.use.looking import snapshot
 from trainer import NotFinite, Trainer, learning_rate
 from utils import UserError, generator
 
@@ -55,7 +56,7 @@ class Training:
             valid or make_split("valid", 40, seed=1),
             lambda state: self.saved.append(copy.deepcopy(state)),
             lambda weights: self.best.append(copy.deepcopy(weights)),
-            self.logged.append,
+            lambda record, _: self.logged.append(record),
         )
 
     def fit(self):
@@ -675,7 +676,7 @@ def test_evaluation_changes_nothing_in_the_model():
 
 def test_stored_glimpses_are_those_of_the_first_validation_images():
     training = Training("--epochs=1").fit()
-    glimpses = training.trainer.glimpses()
+    glimpses = snapshot(training.trainer.evaluated, training.trainer.valid, training.config)
     assert {name: value.shape for name, value in glimpses.items()} == {
         "images": (9, 1, 28, 28),
         "labels": (9,),
@@ -687,7 +688,7 @@ def test_stored_glimpses_are_those_of_the_first_validation_images():
     assert glimpses["retina"].tolist() == [6, 1, 1, 0]
     assert np.array_equal(glimpses["images"], training.trainer.valid.images[:9])
     assert np.allclose(glimpses["probabilities"].sum(1), 1, atol=1e-5)
-    assert same(glimpses, training.trainer.glimpses())
+    assert same(glimpses, snapshot(training.trainer.evaluated, training.trainer.valid, training.config))
     spy = SpyModel(training.trainer.evaluated)
     evaluate(spy, training.trainer.valid, 3, 1, "sampled", 1)
     assert np.allclose(glimpses["locations"], spy.rollouts[0][0][:9], atol=1e-5), "the glimpses that were validated"

@@ -40,11 +40,14 @@ def test_states_are_those_of_the_rollout(core):
     config = get_config([*TWO_SCALES, f"--core={core}"])
     model = build_model(config, (1, 28, 28), 10)
     model.initialize(1)
-    images = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, (5, 1, 28, 28)).astype(np.uint8))
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 28, 28)).astype(np.uint8)
     from model import Noise, draw_noise
 
-    rollout = model.plain_rollout(images, Noise(*map(paddle.to_tensor, draw_noise(5, 3, "test", 1))))
-    states = list(looking.states(model, model.prepare(images), rollout.locations))
+    noise = Noise(*map(paddle.to_tensor, draw_noise(5, 3, "test", 1)))
+    rollout = model.plain_rollout(paddle.to_tensor(images), noise)
+    states = [
+        paddle.to_tensor(sight.h_t) for sight in looking.look(model, images, noise, along=rollout.locations.numpy())
+    ]
     assert len(states) == 3
     assert np.allclose(model.classifier(states[-1]).numpy(), rollout.log_probs.numpy(), atol=1e-5)
     baselines = np.concatenate([model.baseliner(h).numpy() for h in states[:-1]], 1)
@@ -57,14 +60,14 @@ def test_a_close_look_is_the_first_rollout_of_the_evaluation(place):
     rollouts = []
     evaluate(model, split, 3, 1, "sampled", config.random_seed, lambda index, rollout: rollouts.append(rollout))
     looks = looking.look_closely(model, split, np.array([4, 9]), config)
-    for look, i in zip(looks, (4, 9)):
-        assert look.label == split.labels[i] and np.array_equal(look.image, split.images[i])
-        assert np.allclose(look.locations, rollouts[0].locations[i].numpy(), atol=1e-5)
-        assert np.allclose(np.log(look.probabilities[-1]), rollouts[0].log_probs[i].numpy(), atol=1e-4)
-        assert look.probabilities.shape == (3, 10) and np.allclose(look.probabilities.sum(1), 1, atol=1e-5)
-        x, y = visualize.geometry_of(config).corners(look.locations, (28, 28))[1, 0]
-        padded = np.pad(look.image[0] / 255, 20)
-        assert np.allclose(look.glimpses[1, 0, 0], padded[20 + y : 26 + y, 20 + x : 26 + x], atol=1e-5)
+    for seen, i in zip(looks, (4, 9)):
+        assert seen.label == split.labels[i] and np.array_equal(seen.image, split.images[i])
+        assert np.allclose(seen.locations, rollouts[0].locations[i].numpy(), atol=1e-5)
+        assert np.allclose(np.log(seen.probabilities[-1]), rollouts[0].log_probs[i].numpy(), atol=1e-4)
+        assert seen.probabilities.shape == (3, 10) and np.allclose(seen.probabilities.sum(1), 1, atol=1e-5)
+        x, y = visualize.geometry_of(config).corners(seen.locations, (28, 28))[1, 0]
+        padded = np.pad(seen.image[0] / 255, 20)
+        assert np.allclose(seen.glimpses[1, 0, 0], padded[20 + y : 26 + y, 20 + x : 26 + x], atol=1e-5)
 
 
 def test_glimpses_are_shown_as_pixels_whatever_the_normalisation(place):

@@ -3,13 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
-from config import experiment_name
+from config import FREE, experiment_name, run_name
+from ram.runs import checkpoint
+from ram.runs.files import RunFiles, locked, move_aside
 from ram.runs.settings import settings
+from ram.system import processes
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
+
+
+def test(config: argparse.Namespace, test_one: Callable) -> None:
+    """Test every run, and print the mean and the standard deviation of their errors."""
+    print(error_line([test_one(one).error for one in each(config)]))
+
+
+def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callable) -> None:
+    """Train and test --num_runs runs, one after the other.
+
+    With --resume, runs that are finished are only tested again, which gives what it gave before; one that was stopped
+    goes on, and those that had not begun do, with the settings of those that had.
+
+    Args:
+        config: the settings of all runs; random_seed is that of the first.
+        train: from the settings of a run to the records of its epochs.
+        test_one: from the settings of a run to an `Evaluation`.
+    """
+    name = experiment_name(config)
+    path = os.path.join(config.logs_dir, name + "_results.json")
+    with locked(os.path.join(config.ckpt_dir, name + "_runs.lock")):
+        if config.resume:
+            config = with_settings_of_begun(config)
+        else:
+            of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
+            move_aside([*of_all, path], name, config)
+        done = []
+        for one in each(config):
+            print(f"\n[*] Run {len(done) + 1} of {config.num_runs}: {run_name(one)}")
+            one.resume = RunFiles(one).started()
+            done.append(Run(one.random_seed, run_name(one), train(one), test_one(one)))
+            if processes.is_first():
+                checkpoint.write_json(path, results(config, done))
+    print(error_line([run.test.error for run in done]))
+
+
+def with_settings_of_begun(config: argparse.Namespace) -> argparse.Namespace:
+    """Take the settings of the first run that had begun, as if given: a run that was trained otherwise is an error."""
+    from ram.resume import read_state
+
+    first = next((one for one in each(config) if RunFiles(one).started()), each(config)[0])
+    read_state(first, RunFiles(first))
+    given = first.explicit | set(settings(first)) - FREE
+    return argparse.Namespace(**{**vars(first), "random_seed": config.random_seed, "explicit": given})
 
 
 class Run(NamedTuple):

@@ -19,11 +19,12 @@ from paddle import nn
 
 from config import ARCHITECTURE, DATA
 from model import Noise
-from modules import Layout, Retina
+from ram.build import build, complete
 from ram.runs import checkpoint
 from ram.runs.settings import settings
+from ram.runs.weights import Trained
 from ram.use import deploy
-from ram.use.predict import Classifier, load_classifier
+from ram.use.looking import look
 from utils import UserError, generator, listed, make_folder
 
 BATCHES = (1, 5, 32, 2)  # numbers of images that are shown at once to what was exported, one batch after the other
@@ -39,24 +40,11 @@ UNCHECKED = "not checked: python -m pip install onnxruntime to have that done"
 # ------------------------------------------------------------------------------------------------------------ tracing
 
 
-class FreeRetina(Retina):
-    """A retina for any number of images, where `Retina` makes and keeps a layout for every number that it meets."""
-
-    @paddle.jit.not_to_static  # operations on tensors alone: there is nothing to translate
-    def _layout(self, shape: tuple) -> Layout:
-        """One row for all images of a batch, but for where each of them starts."""
-        B, C, H, W = shape  # B is a tensor while the model is traced
-        one, two = self._make_layout(1, C, H, W), self._make_layout(2, C, H, W)
-        first, second = one.starts.astype("int64"), two.starts[1:].astype("int64")  # (1, C*g*g); B may be very large
-        number = paddle.arange(B, dtype="int64").unsqueeze(1)  # (B, 1)
-        return one._replace(starts=first + number * (second - first))
-
-
 class Exported(nn.Layer):
-    """What is exported, as a layer that can be traced.
+    """A model as a layer that can be traced: the plain rollout, of which every step is an operation on tensors.
 
     Args:
-        model: a `RecurrentAttention`, which gets a retina and a rollout that can be traced, or a `Baseline`.
+        model: a `RecurrentAttention` or a `Baseline`.
         num_glimpses: T.
     """
 
@@ -64,32 +52,29 @@ class Exported(nn.Layer):
         super().__init__()
         self.model, self.num_glimpses = model, num_glimpses
         model.fast = False
-        if hasattr(model, "sensor"):
-            retina = model.sensor.retina
-            model.sensor.retina = FreeRetina(retina.g, retina.k, retina.s, retina.unit_pixels)
 
     def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """From images (B, C, H, W) uint8 to probabilities (B, classes) and locations (B, T, 2)."""
+        """Compute probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W) uint8."""
         x = images.astype("float32") / 255  # first of all: static graphs can do little with bytes
         return mean_rollout(self.model, x, self.num_glimpses)
 
 
 def mean_rollout(model: nn.Layer, x: paddle.Tensor, T: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Probabilities (B, classes) of images x (B, C, H, W), and locations (B, T, 2), with nothing random."""
-    B = x.shape[0]
-    rollout = model.rollout(x, Noise(paddle.zeros([B, 2]), paddle.zeros([B, T - 1, 2])))
+    """Compute probabilities (B, classes) and locations (B, T, 2) of images x (B, C, H, W), with nothing random."""
+    rollout = model.rollout(x, Noise.mean(x.shape[0], T))
     return paddle.exp(rollout.log_probs), rollout.locations
 
 
 # ----------------------------------------------------------------------------------------------------------- checking
 
 
-def verified(run: Callable[[np.ndarray], list[np.ndarray]], classifier: Classifier, T: int, where: str) -> float:
-    """The largest difference between an export and the live model, on random images in batches of several sizes.
+def verified(run: Callable[[np.ndarray], list[np.ndarray]], model: nn.Layer, image_shape, T: int, where: str) -> float:
+    """Compute the largest difference between an export and the live model, on random images in several batches.
 
     Args:
         run: what was exported: from images to probabilities and locations.
-        classifier: the live model.
+        model: the live model.
+        image_shape: C, H, W.
         T: num_glimpses.
         where: what runs the export, for the error.
 
@@ -98,9 +83,9 @@ def verified(run: Callable[[np.ndarray], list[np.ndarray]], classifier: Classifi
     """
     largest = 0.0
     for number, B in enumerate(BATCHES):
-        images = generator("export", number).integers(0, 256, (B, *classifier.image_shape), dtype=np.uint8)
+        images = generator("export", number).integers(0, 256, (B, *image_shape), dtype=np.uint8)
         found = run(images)
-        largest = max(largest, difference(found, expected(classifier.model, paddle.to_tensor(images), T, found[1])))
+        largest = max(largest, difference(found, expected(model, images, T, found[1])))
     if largest > TOLERANCE:
         raise UserError(
             f"nothing was exported: {where} gives other probabilities or locations than the model (largest "
@@ -110,29 +95,25 @@ def verified(run: Callable[[np.ndarray], list[np.ndarray]], classifier: Classifi
 
 
 @paddle.no_grad()
-def expected(model: nn.Layer, x: paddle.Tensor, T: int, path: np.ndarray) -> list[np.ndarray]:
-    """Probabilities (B, classes), and the locations (B, T, 2) that the live model chooses while it is led along a path.
+def expected(model: nn.Layer, images: np.ndarray, T: int, path: np.ndarray) -> list[np.ndarray]:
+    """Compute probabilities (B, classes), and the locations (B, T, 2) that the live model chooses along a path.
 
     On its own it would come to the same, but for rare images: where a mean is a hair from the border between two
     pixels, rounding decides which of them is looked at, and from then on it is another path.
 
     Args:
         model: the live model.
-        x: images (B, C, H, W).
+        images: (B, C, H, W) uint8.
         T: num_glimpses.
         path: locations (B, T, 2), those of the export.
     """
+    B = len(images)
     if not model.samples:
-        return [part.numpy() for part in mean_rollout(model, x, T)]
-    l_t = paddle.zeros([x.shape[0], 2])
-    scene, state = model.prepare(x), paddle.zeros([x.shape[0], model.rnn.state_size])
-    locations = []
-    for t in range(T):
-        locations.append(l_t)
-        state = model.step(scene, paddle.to_tensor(path[:, t]), state)
-        h_t = state[:, : model.rnn.hidden_size]
-        l_t = paddle.clip(model.locator.choose(h_t, paddle.zeros_like(l_t)), -1, 1)
-    return [paddle.exp(model.classifier(h_t)).numpy(), paddle.stack(locations, axis=1).numpy()]
+        return [part.numpy() for part in mean_rollout(model, paddle.to_tensor(images), T)]
+    noise = Noise.mean(B, T)
+    sights = list(look(model, images, noise, along=path))
+    chosen = [model.first_location(noise).numpy(), *(sight.chosen for sight in sights[:-1])]
+    return [sights[-1].probabilities, np.stack(chosen, axis=1)]
 
 
 def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
@@ -146,41 +127,42 @@ def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def export(found) -> None:
-    """Do what --export and --export_onnx ask for.
+def export(config, trained: Trained) -> None:
+    """Write what --export and --export_onnx ask for.
 
     Args:
-        found: a `weights.Found`.
+        config: settings, after those of the weights were adopted.
+        trained: the weights.
 
     Raises:
         UserError: the weights cannot be used or have no mean locations, what was exported does something else, a file
             cannot be written, or paddle2onnx is missing.
     """
-    config = found.config
     if config.policy == "random":
         raise UserError("a model with --policy=random cannot be exported: it has no mean locations")
     if config.export_onnx:
         check_onnx(config.export_onnx)
-    live, traced = (load_classifier(config, found.weights, found.about, found.path) for _ in range(2))
-    T = config.num_glimpses
-    about = description(found, live)
+    trained = complete(trained, config)
+    live, traced = build(trained, config), build(trained, config)
+    T, shape = config.num_glimpses, trained.image_shape
+    about = description(config, trained)
     with tempfile.TemporaryDirectory() as folder:
-        network = Exported(traced.model, T)
+        network = Exported(traced, T)
         network.eval()
-        images = paddle.static.InputSpec([None, *live.image_shape], "uint8", "images")
+        images = paddle.static.InputSpec([None, *shape], "uint8", "images")
         static = paddle.jit.to_static(network, input_spec=[images], full_graph=True)
         paddle.jit.save(static, os.path.join(folder, PREFIX))
         checkpoint.write_json(os.path.join(folder, ABOUT), about)
         if config.export:
-            largest = verified(deploy.Model(folder), live, T, "paddle.inference")
+            largest = verified(deploy.Model(folder), live, shape, T, "paddle.inference")
             write_folder(folder, config.export)
-            print(f"[*] Exported {found.path} to {config.export}, {agreement('paddle.inference', largest)}")
+            print(f"[*] Exported {trained.path} to {config.export}, {agreement('paddle.inference', largest)}")
         if config.export_onnx:
             data = to_onnx(folder, about)
             run = onnx_runner(data)
-            outcome = agreement("onnxruntime", verified(run, live, T, "onnxruntime")) if run else UNCHECKED
+            outcome = agreement("onnxruntime", verified(run, live, shape, T, "onnxruntime")) if run else UNCHECKED
             write_file(data, config.export_onnx)
-            print(f"[*] Exported {found.path} to {config.export_onnx}, {outcome}")
+            print(f"[*] Exported {trained.path} to {config.export_onnx}, {outcome}")
 
 
 def agreement(where: str, largest: float) -> str:
@@ -188,18 +170,17 @@ def agreement(where: str, largest: float) -> str:
     return f"checked with {where} in batches of {listed(list(map(str, BATCHES)))}: largest difference {largest:.1e}"
 
 
-def description(found, classifier: Classifier) -> dict:
-    """What has to be known to use an export, and where it comes from."""
-    config, saved = found.config, found.about.get("settings")
-    preset = saved.get("preset") if isinstance(saved, dict) else None
+def description(config, trained: Trained) -> dict:
+    """Describe what has to be known to use an export, and where it comes from."""
+    preset = trained.settings.get("preset")
     return {
         "model": config.model,
         "preset": preset if isinstance(preset, str) else config.preset,
-        "weights": os.path.basename(found.path),
-        "epoch": found.epoch if type(found.epoch) is int else None,
+        "weights": os.path.basename(trained.path),
+        "epoch": trained.epoch if type(trained.epoch) is int else None,
         "paddle": paddle.__version__,
-        "image_shape": list(classifier.image_shape),
-        "classes": classifier.classes,
+        "image_shape": list(trained.image_shape),
+        "classes": trained.classes,
         "input": "images (B, C, H, W), uint8 from 0 to 255; pixel_mean and pixel_std are applied inside",
         "outputs": [
             "probabilities (B, classes)",

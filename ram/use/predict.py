@@ -15,23 +15,13 @@ from PIL import Image, ImageDraw
 from config import CANVASES
 from model import Noise, RecurrentAttention, draw_noise
 from modules import Geometry
-from ram.build import build_trained
+from ram.build import SIDE, build, complete
 from ram.data import fitting, images
-from ram.data.sources import DATASETS
+from ram.runs.weights import Trained
 from utils import UserError, file_access, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
-SIDE = 28  # pixels: images of these two
 PIXELS_AT_ONCE = 2**24  # in the copies of an image that are looked at together
-MAX_SIDE = 4096  # pixels
-
-
-class Classifier(NamedTuple):
-    """A trained model, and what has to be known to use it."""
-
-    model: RecurrentAttention
-    image_shape: tuple[int, int, int]  # C, H, W
-    classes: list[str]  # names, in the order of the labels
 
 
 class Prediction(NamedTuple):
@@ -41,80 +31,45 @@ class Prediction(NamedTuple):
     locations: np.ndarray  # (T, 2) of the first rollout
 
 
-def load_classifier(config, weights: dict[str, np.ndarray], about: dict, path: str) -> Classifier:
-    """The model that a file of weights holds.
-
-    Args:
-        config: settings, after those of the file were adopted.
-        weights: by parameter name.
-        about: what else the file says: image_shape and classes are used where they are there.
-        path: the file, for errors.
-
-    Raises:
-        UserError: the file contradicts itself, or its weights do not fit the settings.
-    """
-    side = config.canvas_size if config.dataset in CANVASES else SIDE
-    shape = about.get("image_shape", [1, side, side])
-    whole = isinstance(shape, (list, tuple)) and len(shape) == 3 and all(type(length) is int for length in shape)
-    if not whole or shape[0] not in (1, 3) or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
-        raise UserError(f"{path} cannot be used: images of {shape!r} are neither grey nor RGB")
-    bias = weights.get("classifier.fc.bias")
-    if bias is None or bias.ndim != 1:
-        raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
-    classes = about.get("classes", usual_classes(config, len(bias)))
-    if not isinstance(classes, (list, tuple)) or [type(name) for name in classes] != [str] * len(bias):
-        raise UserError(f"{path} cannot be used: it does not name its {len(bias)} classes")
-    model = build_trained(config, tuple(shape), len(bias), weights)
-    model.eval()
-    return Classifier(model, tuple(shape), list(classes))
-
-
-def usual_classes(config, count: int) -> list[str]:
-    """Names for the classes of a file that gives none: those of the data set, or numbers."""
-    known = DATASETS.get(config.source if config.dataset in CANVASES else config.dataset)
-    return list(known.classes) if known and len(known.classes) == count else [str(label) for label in range(count)]
-
-
-def predict(config, classifier: Classifier, out) -> int:
+def predict(config, trained: Trained, out) -> int:
     """Classify what --predict names: a line per image on `out`, a picture each, and what is skipped on stderr.
 
     Args:
         config: settings, after those of the checkpoint were adopted.
-        classifier: the model.
+        trained: the weights.
         out: a text file.
 
     Returns:
         how many files, folders and links were skipped.
 
     Raises:
-        UserError: a picture cannot be written, or the model gives no probabilities.
+        UserError: the weights do not fit, a picture cannot be written, or the model gives no probabilities.
     """
+    trained = complete(trained, config)
+    model = build(trained, config)
     folder = os.path.join(config.plots_dir, "predict")
     make_folder(folder)
-    paths, skipped = find(config.predict)
-    geometry = None
-    if classifier.model.samples:
-        retina = classifier.model.sensor.retina
-        geometry = Geometry(retina.g, retina.k, retina.s, retina.unit_pixels)
+    paths, skipped = collect(config.predict)
+    geometry = model.sensor.retina.geometry if model.samples else None
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
     for path in paths:
         try:
-            image = prepare(path, config, classifier.image_shape)
+            image = prepare(path, config, trained.image_shape)
         except images.BadImage as error:
             skipped.append((path, str(error)))
             skip(*skipped[-1])
             continue
-        found = look(classifier.model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
+        found = look(model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
         if not np.isfinite(found.probabilities).all():
             raise UserError("the model gives no finite probabilities: its weights are not usable")
         picture = free_name(folder, path, taken)
         save_picture(picture, image, found.locations, geometry)
-        out.write(report(path, found, classifier.classes, picture, config.json) + "\n")
+        out.write(report(path, found, trained.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
 
 
-def find(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The images that paths stand for, and what was skipped and why (that was also said on stderr).
 
     A file is taken as it is. Of a folder, all files named like images, in it and in the folders below, sorted; hidden
@@ -178,7 +133,7 @@ def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations
     M = M if model.samples and locations == "sampled" else 1
     noise = draw_noise(M, T, "predict", seed, zlib.crc32(image.tobytes()))
     if locations == "mean":
-        noise = tuple(np.zeros_like(part) for part in noise)
+        noise = tuple(part.numpy() for part in Noise.mean(M, T))
     at_once = min(M, max(1, PIXELS_AT_ONCE // image.size))
     probabilities, path = 0, None
     for start in range(0, M, at_once):

@@ -17,8 +17,9 @@ import numpy as np
 from config import Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
-from ram.runs.published import facts_path, load, path_of, summary, trained_as
+from ram.runs.published import load, path_of, summary, trained_as
 from ram.runs.settings import differences, settings
+from ram.runs.weights import Trained, facts_path, fitted, read, read_facts
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError, make_folder
@@ -46,29 +47,30 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     target = path_of(name)
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
-    best, weights, history = read_training(path)
-    config = trained_as(best["settings"], path)
-    others = differences(best["settings"], settings(get_config([f"--preset={name}"])))
+    trained, history = read_training(path)
+    config = trained_as(trained.settings, path)
+    others = differences(trained.settings, settings(get_config([f"--preset={name}"])))
     if others:
         raise UserError(f"{path} was not trained as --preset={name} trains: {others}")
     for precision in (np.float32, np.float16):
-        rounded = {key: np.ascontiguousarray(value, precision) for key, value in weights.items()}
+        rounded = {key: np.ascontiguousarray(value, precision) for key, value in trained.weights.items()}
         data = save(rounded)
         if len(data) <= LARGEST:
             break
     else:
         raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
-    weights = {key: value.astype(np.float32) for key, value in rounded.items()}  # the ones that whoever gets them has
+    # The weights that whoever reads the file gets:
+    trained = trained._replace(weights={key: value.astype(np.float32) for key, value in rounded.items()})
     config.data_dir = data_dir
     facts = {
-        "settings": {key: value for key, value in best["settings"].items() if key not in MACHINE},
-        "epoch": best["epoch"],
+        "settings": {key: value for key, value in trained.settings.items() if key not in MACHINE},
+        "epoch": trained.epoch,
         "epochs": len(history),
         "seconds": round(sum(record["seconds"] for record in history), 1),
         "seed": config.random_seed,
-        **errors(config, weights),
-        "image_shape": best["image_shape"],
-        "num_classes": best["num_classes"],
+        **errors(config, trained),
+        "image_shape": list(trained.image_shape),
+        "num_classes": len(trained.classes),
         "hardware": hardware or f"{processor()}, threads: {num_threads()}",
         "paddle": paddle_version(),
         "date": time.strftime("%Y-%m-%d"),
@@ -78,13 +80,14 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     checkpoint.write_bytes(target, data)
     checkpoint.write_json(facts_path(target), facts)
     again = load(name)
-    if again.facts != facts or any(not np.array_equal(again.weights[key], weights[key]) for key in weights):
+    same = [np.array_equal(again.weights.get(key), value) for key, value in trained.weights.items()]
+    if read_facts(target) != facts or not all(same):
         raise UserError(f"{target} does not hold what was written to it")
     print(f"[*] Published {target}, {len(data):,} bytes: {summary(facts)}")
 
 
-def read_training(path: str) -> tuple[dict, dict[str, np.ndarray], list[dict]]:
-    """The content of a best checkpoint, the weights in it that are evaluated, and the history of its training.
+def read_training(path: str) -> tuple[Trained, list[dict]]:
+    """Read a best checkpoint, and the history of its training from the checkpoint beside it.
 
     Raises:
         UserError: they cannot be read, or do not belong together.
@@ -92,25 +95,24 @@ def read_training(path: str) -> tuple[dict, dict[str, np.ndarray], list[dict]]:
     ending = "_model_best.pdparams"
     if not path.endswith(ending):
         raise UserError(f"{path} is no best checkpoint of a training, <run>{ending}")
-    best = checkpoint.read(path)
-    weights = checkpoint.state_from(best, path)
+    trained, best = read(path), checkpoint.read(path)
     if best.get("format") != checkpoint.FORMAT:
         raise UserError(f"{path} was written by another program; only trainings of this one are published")
     latest = path[: -len(ending)] + "_ckpt.pdparams"
     history = checkpoint.read_latest(latest)["history"]
-    epoch = best["epoch"]
+    epoch = trained.epoch
     if len(history) < epoch or history[epoch - 1]["val_acc"] != best["best_valid_acc"]:
         raise UserError(f"{latest} is not the training of {path}: their accuracies in epoch {epoch} differ")
-    return best, weights, history
+    return trained, history
 
 
-def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
-    """Errors in percent on all validation and all test images.
+def errors(config: argparse.Namespace, trained: Trained) -> dict:
+    """Measure the errors in percent on all validation and all test images.
 
     Noise on the test images is that of the default seed, as in `python main.py --preset=NAME --is_train=False`.
     """
     from data_loader import get_test, get_train_valid
-    from ram.build import build_trained
+    from ram.build import build
     from ram.evaluation import evaluate
 
     config.limit = None
@@ -119,7 +121,7 @@ def errors(config: argparse.Namespace, weights: dict[str, np.ndarray]) -> dict:
         ("valid_error", get_train_valid(config)[1], config.random_seed),
         ("test_error", get_test(config), get_config([]).random_seed),
     ):
-        model = build_trained(config, split.image_shape, split.num_classes, weights)
+        model = build(fitted(trained, split), config)
         results = {M: evaluate(model, split, config.num_glimpses, M, "sampled", seed) for M in ROLLOUTS}
         found[key] = {f"M={M}": round(100 - result.accuracy, 4) for M, result in results.items()}
     return found
