@@ -1,151 +1,113 @@
-"""What the README says about commands, flags, metrics, files and code is what there is."""
+"""The READMEs are short, and what the pages say about commands, flags, metrics and code is what there is."""
 
 from __future__ import annotations
 
 import ast
 import re
 import shlex
-from pathlib import Path
+
+import pytest
+from helpers import ROOT
 
 import config
 import visualize
 from ram.use import publish as publishing
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 
-def section(title: str) -> str:
-    """The text between a heading of the second level and the next one."""
-    found = re.search(rf"^## {re.escape(title)} *\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert found, f"the README has no section '{title}'"
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return the text between a heading of the second level and the next one."""
+    found = re.search(rf"^## {re.escape(title)} *\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no section '{title}'"
     return found[1]
 
 
 def blocks(text: str) -> list[str]:
-    """The contents of all fenced blocks."""
+    """Return the contents of all fenced blocks."""
     return re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def rows(text: str) -> list[list[str]]:
-    """The cells of all table rows whose first cell begins with a piece of code."""
-    lines = [line for line in text.splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+@pytest.mark.parametrize("name, most", [("README.md", 16_000), ("README_cn.md", 20_000)])
+def test_readme_is_short(name, most):
+    assert len(read(name).splitlines()) <= 220 and len(read(name).encode()) <= most
 
 
-def flags() -> dict[str, object]:
-    """Every flag with its default."""
-    actions = [action for action in config.build_parser()._actions if action.dest != "help"]
-    return {option: action.default for action in actions for option in action.option_strings}
-
-
-def test_quick_start_is_two_lines():
-    assert blocks(section("Quick start")) == [
+@pytest.mark.parametrize("name, title", [("README.md", "Quick start"), ("README_cn.md", "快速开始")])
+def test_quick_start_is_two_lines(name, title):
+    text = section(read(name), title)
+    assert blocks(text) == [
         "python -m pip install -r requirements.txt && python main.py\n",
         "python -m pip install -r requirements-dev.txt && python -m pytest\n",
     ]
-    assert section("Quick start").count("```") == 4
+    assert text.count("```") == 4
 
 
-def test_every_flag_is_there_with_its_default():
-    table = rows(section("Every flag"))
-    names = [row[0].strip("`") for row in table]
-    assert len(names) == len(set(names))
-    assert {row[0].strip("`"): row[1].strip("`") for row in table} == {
-        flag: str(default) for flag, default in flags().items()
-    }
-    assert all(len(row) == 3 and row[2] for row in table)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_understood(name):
+    for line in "\n".join(blocks(read(name))).splitlines():
+        command = line.split("&&")[-1].split(" | ")[0]
+        if command.strip().startswith("python main.py"):
+            config.get_config(shlex.split(command, comments=True)[2:])
+        if command.strip().startswith("python visualize.py"):
+            _, _, task, *arguments = shlex.split(command, comments=True)
+            visualize.parse(task, arguments)
+        if command.strip().startswith("python -m ram.use.publish"):
+            publishing.get_arguments(shlex.split(command, comments=True)[3:])
+    for command in re.findall(r"`python main\.py ([^`]*)`", read(name)):
+        if command != "--help":
+            config.get_config(shlex.split(command))
 
 
-def test_flags_stand_in_the_order_and_groups_of_the_parser():
-    expected = []
-    for group in config.build_parser()._action_groups[2:]:  # the first two are argparse's own
-        expected += [f"**{group.title}**", *(action.option_strings[0] for action in group._group_actions)]
-    found = re.findall(r"^\| (?:(\*\*.*?\*\*)|`(--\w+)`) \|", section("Every flag"), re.MULTILINE)
-    assert [heading or flag for heading, flag in found] == expected
-
-
-def test_no_flag_is_named_that_does_not_exist():
-    named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
-    for file in ("benchmark.py", "ram/use/publish.py", "visualize.py"):
-        named -= set(re.findall(r'"(--\w+)"', (ROOT / file).read_text(encoding="utf-8")))
-    # Those of paddle.distributed.launch:
+@pytest.mark.parametrize("name", NAMES)
+def test_no_flag_is_named_that_does_not_exist(name):
+    named = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", read(name)))
+    for file in ("benchmark.py", "ram/use/publish.py", "visualize.py", "tests/conftest.py", "docs/make.py"):
+        named -= set(re.findall(r'"(--[\w-]+)"', read(file)))
+    flags = {option for action in config.build_parser()._actions for option in action.option_strings}
     launcher = {"--nproc_per_node", "--gpus", "--nnodes", "--rank", "--master", "--log_dir"}
-    assert named <= {"--flag", "--logdir", *flags(), *launcher}  # --flag=VALUE is any, --logdir VisualDL's
-
-
-def test_every_command_is_understood():
-    commands = [line for block in blocks(README) for line in block.splitlines() if "python main.py" in line]
-    assert len(commands) > 5
-    for command in commands:
-        arguments = shlex.split(command.split("&&")[-1].split(" | ")[0], comments=True)
-        config.get_config(arguments[2:])
-    for block in blocks(README):
-        for arguments in re.findall(r"python -m ram\.use\.publish(.*)", block):
-            publishing.get_arguments(shlex.split(arguments, comments=True))
-        for command in re.findall(r"python visualize\.py (.*)", block):
-            name, *arguments = shlex.split(command, comments=True)
-            visualize.parse(name, arguments)
-    for arguments in re.findall(r"get_config\((\[.*?\])\)", README):
-        config.get_config(ast.literal_eval(arguments))
+    others = {"--flag", "--logdir", "--check"}  # --flag=VALUE is any, --logdir is VisualDL's, --check ruff's
+    assert named <= {*others, *flags, *launcher}
 
 
 def test_every_metric_is_defined_once():
-    tree = ast.parse((ROOT / "trainer.py").read_text(encoding="utf-8"))
     records = [
         node.value
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(read("trainer.py")))
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "record"
     ]
     assert len(records) == 1, "trainer.py is expected to make the record of an epoch in one place"
     keys = [ast.literal_eval(key) for key in records[0].keys]
-    assert [row[0].strip("`") for row in rows(section("Metrics"))] == keys
+    table = section(read("docs/training.md"), "Logged metrics")
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == keys
 
 
-def test_every_linked_file_exists():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in link]
-    assert "docs/images/ram.png" in links and "LICENSE" in links
-    titles = re.findall(r"^#+ (.*)", README, re.MULTILINE)
-    headings = {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
-    for link in links:
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        else:
-            assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("name", NAMES)
+def test_every_named_piece_of_code_exists(name):
+    text = read(name)
+    named = re.findall(r"(?:\[`|`)([\w/]+\.py)`(?:\]\([^)]*\))? ((?:`[\w.]+`(?:, |、| (?=`))?)+)", text)
+    for file, names in named:
+        for dotted in re.findall(r"`([\w.]+)`", names):
+            if dotted.endswith(".py"):
+                continue
+            scope = ast.parse(read(file)).body
+            for part in dotted.split("."):
+                found = [node for node in scope if part in defined(node)]
+                assert found, f"{file} has no {dotted}"
+                scope = getattr(found[0], "body", [])
+    assert named or name not in ("README.md", "README_cn.md", "docs/developing.md")
 
 
-def test_every_named_piece_of_code_exists():
-    named = re.findall(r"\[`([\w/]+\.py)`\]\(\1\) `([\w.]+)`", README)
-    assert len(named) > 8
-    for file, name in named:
-        scope = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
-        for part in name.split("."):
-            found = [node for node in scope if getattr(node, "name", None) == part]
-            assert found, f"{file} has no {name}"
-            scope = found[0].body
-
-
-def test_predicted_steps_of_several_gpus_follow_from_the_formula():
-    """With what the README assumes: 6 ms, 2 us per image, 242,317 float32 parameters, and two kinds of networks."""
-
-    def step_ms(n: int, batch: int, bandwidth: float, latency_ms: float) -> float:
-        ring = 2 * (n - 1) / n * 4 * 242_317 / bandwidth * 1000 + 2 * (n - 1) * latency_ms
-        return 6 + 0.002 * batch / n + ring
-
-    machines = [(1, 10e9, 0.01), (8, 10e9, 0.01), (16, 1.25e9, 0.05), (32, 1.25e9, 0.05)]
-    table = re.findall(r"^\| ([\d,]+) \| ([\d.]+ ms \|.*)", section("More than one process"), re.MULTILINE)
-    assert len(table) == 4
-    for batch, cells in table:
-        times = [step_ms(n, int(batch.replace(",", "")), *network) for n, *network in machines]
-        found = [[float(number) for number in re.findall(r"[\d.]+", cell)] for cell in cells.split("|")[:4]]
-        for number, ((ms, *faster), time) in enumerate(zip(found, times)):
-            assert ms == round(time, 1 if time < 100 else 0), (batch, machines[number])
-            assert faster == ([round(times[0] / time, 1)] if number else []), (batch, machines[number])
+def defined(node: ast.AST) -> list[str]:
+    """Name what a statement defines: a function, a class, or variables."""
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return [getattr(node, "name", ""), *(target.id for target in targets if isinstance(target, ast.Name))]
 
 
 def test_the_diagram_is_small():
     assert (ROOT / "docs" / "images" / "ram.png").stat().st_size < 200_000
-
-
-def test_no_marker_is_left():
-    assert re.findall(r"@@\w*@@", README) == []

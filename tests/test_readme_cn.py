@@ -1,10 +1,11 @@
-"""README_cn.md says in Chinese what README.md says in English: the same blocks in the same order, with the same facts.
+"""Every Chinese page says what its English twin says: the same blocks in the same order, with the same facts.
 
 Words are not compared, but all that is not translated: commands, flags and other code, numbers, links and pictures.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from decimal import Decimal
 from itertools import zip_longest
@@ -14,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
-CHINESE = (ROOT / "README_cn.md").read_text(encoding="utf-8")
+PAIRS = {ROOT / f"{name}.md": ROOT / f"{name}_cn.md" for name in ("README", "SECURITY")}
+PAIRS.update({ROOT / "docs" / path.name: path for path in sorted((ROOT / "docs/zh_CN").glob("*.md"))})
 IN_LINE = r"`([^`]+)`"  # code within a sentence
 UNITS = {"million": 10**6, "万": 10**4, "亿": 10**8}  # 1.5 million are 150 of what Chinese counts in
 
@@ -63,14 +64,24 @@ def numbers(text: str) -> list[str]:
 def anchors(text: str) -> dict[str, str]:
     """The anchor that GitHub makes of each heading, with the heading's number, which is the same in both languages."""
     titles = [block.text.lstrip("# ") for block in blocks(text) if block.kind.startswith("#")]
-    return {"#" + re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")): f"#{i}" for i, title in enumerate(titles)}
+    return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")): str(i) for i, title in enumerate(titles)}
 
 
-def links(text: str, headings: dict[str, str]) -> list[str]:
-    """All targets, pictures marked by "!", headings by their number, each README alike."""
-    found = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
-    targets = [mark + (headings.get(to, f"{to} (no such heading)") if to[0] == "#" else to) for mark, to in found]
-    return sorted(to.replace("README_cn.md", "README.md") for to in targets)
+def links(text: str, page: Path) -> list[str]:
+    """All targets, pictures marked by "!", headings by their number, files by the English one of a pair."""
+    return sorted(mark + target(link, page) for mark, link in re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text))
+
+
+def target(link: str, page: Path) -> str:
+    if "://" in link:
+        return link
+    path, _, heading = link.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if heading:
+        headings = anchors(file.read_text(encoding="utf-8")) if file.exists() else {}
+        heading = "#" + headings.get(heading, f"{heading} (no such heading)")
+    name = os.path.relpath(file, ROOT) if path else ""
+    return name.replace("docs/zh_CN/", "docs/").replace("_cn.md", ".md") + heading
 
 
 def commands(text: str) -> list[str]:
@@ -89,11 +100,11 @@ def untranslatable(cell: str) -> str | None:
     return re.sub(r"\s", "", cell).replace("、", ",")
 
 
-def facts(block: Block, headings: dict[str, str]) -> list[tuple[str, object]]:
+def facts(block: Block, page: Path) -> list[tuple[str, object]]:
     """What a translation of the block must share with it, each with its name."""
     if block.kind == "```":
         return [("code", commands(block.text)), ("numbers", numbers(block.text))]
-    found: list[tuple[str, object]] = [("links", links(block.text, headings))]
+    found: list[tuple[str, object]] = [("links", links(block.text, page))]
     for part in cells(block.text) if block.kind == "|" else [block.text]:
         found += [("numbers", numbers(part)), ("code", sorted(set(re.findall(IN_LINE, part))))]
         if block.kind == "|":
@@ -101,40 +112,49 @@ def facts(block: Block, headings: dict[str, str]) -> list[tuple[str, object]]:
     return found
 
 
-def differences(english: str, chinese: str) -> list[str]:
-    """What the two texts do not share, block by block; ends at a block that only one of them has."""
-    headings = anchors(english), anchors(chinese)
-    counts = [len(found) for found in headings]
+def differences(*pages: Path) -> list[str]:
+    """What an English and a Chinese page do not share, block by block; ends at a block that only one of them has."""
+    english, chinese = (page.read_text(encoding="utf-8") for page in pages)
+    counts = [len(anchors(text)) for text in (english, chinese)]
     found = [] if counts[0] == counts[1] else [f"{counts[0]} headings against {counts[1]}"]
     for a, b in zip_longest(blocks(english), blocks(chinese), fillvalue=Block("end", "the end")):
         where = f"in\n  {a.text}\n  {b.text}"
         if a.kind != b.kind:
             return [*found, f"not the same kind of block {where}"]
-        for ours, theirs in zip_longest(facts(a, headings[0]), facts(b, headings[1]), fillvalue=("nothing", None)):
+        for ours, theirs in zip_longest(facts(a, pages[0]), facts(b, pages[1]), fillvalue=("nothing", None)):
             if ours != theirs:
                 found.append(f"{ours} against {theirs} {where}")
     return found
 
 
-def test_both_say_the_same():
-    found = differences(ENGLISH, CHINESE)
+pairs = pytest.mark.parametrize("english, chinese", PAIRS.items(), ids=[path.stem for path in PAIRS])
+
+
+@pairs
+def test_both_say_the_same(english, chinese):
+    found = differences(english, chinese)
     assert not found, "\n".join(found)
 
 
-def test_each_links_to_the_other_at_the_top():
-    assert ENGLISH.splitlines()[2] == "English | [简体中文](README_cn.md)"
-    assert CHINESE.splitlines()[2] == "[English](README.md) | 简体中文"
+@pairs
+def test_each_links_to_the_other_at_the_top(english, chinese):
+    to_chinese = chinese.relative_to(english.parent).as_posix()
+    to_english = english.name if english.parent == chinese.parent else f"../{english.name}"
+    assert english.read_text(encoding="utf-8").splitlines()[2] == f"English | [简体中文]({to_chinese})"
+    assert chinese.read_text(encoding="utf-8").splitlines()[2] == f"[English]({to_english}) | 简体中文"
 
 
-def test_no_english_sentence_is_left():
+@pairs
+def test_no_english_sentence_is_left(english, chinese):
     """Four English words in a row, outside code and titles of papers, were forgotten."""
-    for block in blocks(CHINESE):
+    for block in blocks(chinese.read_text(encoding="utf-8")):
         words = re.sub(rf"{IN_LINE}|\*[^*]*\*", "", block.text)
         assert block.kind == "```" or not re.search(r"\b[a-z]+( [a-z]+){3}", words), block.text
 
 
-def test_no_heading_of_one_file_is_there_twice():
-    for text in (ENGLISH, CHINESE):
+@pairs
+def test_no_heading_of_one_file_is_there_twice(english, chinese):
+    for text in (english.read_text(encoding="utf-8"), chinese.read_text(encoding="utf-8")):
         assert len(anchors(text)) == sum(block.kind.startswith("#") for block in blocks(text))
 
 
@@ -191,8 +211,15 @@ python main.py --M=2    # 共 10 个，取两个
 """
 
 
-def test_a_translation_is_no_difference():
-    assert differences(SMALL, SMALL_CN) == []
+def small_differences(folder: Path, chinese: str) -> list[str]:
+    pages = folder / "small.md", folder / "small_cn.md"
+    for page, text in zip(pages, (SMALL, chinese)):
+        page.write_text(text, encoding="utf-8")
+    return differences(*pages)
+
+
+def test_a_translation_is_no_difference(tmp_path):
+    assert small_differences(tmp_path, SMALL_CN) == []
 
 
 @pytest.mark.parametrize(
@@ -232,6 +259,6 @@ def test_a_translation_is_no_difference():
         ("11 分钟 |\n", "11 分钟 |\n\n多一段\n"),
     ],
 )
-def test_a_difference_is_noticed(old, new):
+def test_a_difference_is_noticed(tmp_path, old, new):
     assert old in SMALL_CN
-    assert differences(SMALL, SMALL_CN.replace(old, new))
+    assert small_differences(tmp_path, SMALL_CN.replace(old, new))

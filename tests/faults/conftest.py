@@ -1,7 +1,7 @@
 """What the tests of faults share: how often each is provoked, its dice, and processes to shoot at.
 
 python -m pytest tests/faults                      # the short version, part of all tests
-python -m pytest tests/faults --long               # the counts of the table in SECURITY.md
+python -m pytest tests/faults --long               # the counts of the table in docs/reliability.md
 python -m pytest tests/faults --fault-seed=7       # other random faults
 """
 

@@ -1,4 +1,4 @@
-"""The table of faults in SECURITY.md, row by row: each fault is real, and what must hold is checked to the bit."""
+"""The table of faults in docs/reliability.md, row by row: each fault is real, what must hold is checked to the bit."""
 
 from __future__ import annotations
 
