@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from helpers import ROOT
 
 import data_loader
+import main
 import model
+from config import get_config
 from ram.runs import checkpoint
 
 PAGES = [ROOT / "docs" / "extending.md", ROOT / "docs" / "zh_CN" / "extending.md"]
@@ -55,6 +58,8 @@ def test_a_new_glimpse_network_trains(run):
     untrained = model.RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10, reinforce_core=0.1)
     untrained.initialize(1)
     assert not np.array_equal(untrained.sensor.conv.weight.numpy(), first)
+    main.main(get_config(["--ckpt_dir=conv/ckpt", "--export=conv/exported"]))  # is compared with the live model
+    assert os.path.exists("conv/exported/about.json")
 
 
 def test_a_new_core_trains(run):
