@@ -261,19 +261,28 @@ def looking(language: str) -> str:
 
 
 def reproductions(language: str) -> str:
-    """Make the table of earlier systems, trained here by their own recipes."""
-    rows = [
-        [
-            f"`{row['command']}`",
-            row["seed"],
-            f"{mean(row['errors']):.2f}",
-            linked(row["claim"], language),
-        ]
-        for row in RESULTS["reproductions"]
-    ]
+    """Make the table of earlier systems, trained here by their own recipes.
+
+    A reproduction is a training like those of the other tables, with the system that it reproduces under "system".
+    """
+    rows = []
+    for training in RESULTS["reproductions"]:
+        same = [claim for claim in RESULTS["claims"] if claim["task"] == training["task"] and as_many(claim, training)]
+        (claim,) = (claim for claim in same if claim["system"] == training["system"])
+        one = tests(training["preset"], "sampled", 1)
+        rows.append(
+            [
+                f"`{training['command']}`",
+                training["seed"],
+                training["epochs"],
+                training["minutes"],
+                f"{mean(one):.2f} +- {stdev(one):.2f}",
+                linked(claim, language),
+            ]
+        )
     if not rows:
         return say("None has been measured yet.", language)
-    return table(["command", "seed", "error", "claim"], rows, language)
+    return table(["command", "seed", "epochs", "minutes", "one sampled path", "claim"], rows, language)
 
 
 FORMATS = {  # of what an ablation measures: its heading and how it is written

@@ -151,6 +151,20 @@ def test_the_gate_runs_the_readme_s_test_command():
     assert "README" not in re.sub(r"#.*", "", gate)
 
 
+def test_the_workflow_is_the_gate():
+    (workflow,) = (ROOT / ".github" / "workflows").iterdir()
+    text = workflow.read_text(encoding="utf-8")
+    assert re.findall(r"^ +- run: (.*)$", text, re.MULTILINE) == ["bash .ci/run"]
+
+
+@of_pages
+def test_rows_of_a_table_have_as_many_cells(page):
+    tables = re.findall(r"(?:^\|.*\n)+", prose(TEXTS[page]), re.MULTILINE)
+    for rows in map(str.splitlines, tables):
+        assert set(rows[1]) <= set("|-: ") and len({len(cells(row)) for row in [rows[0], *rows[2:]]}) == 1, rows[0]
+        assert rows[1].count("|") == len(cells(rows[0])) + 1
+
+
 def test_pictures_of_the_pages_are_there_and_small():
     shown = {link[1:] for page in TEXTS for link in links(page, prose(TEXTS[page])) if link.startswith("!docs")}
     drawn = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "images").iterdir()}
@@ -376,7 +390,7 @@ def lines_of_code(text: str) -> list[str]:
 
 
 def cells(row: str) -> list[str]:
-    return [cell.strip() for cell in row.strip().strip("|").split(" | ")]
+    return [cell.strip() for cell in re.split(r"(?<= )\|(?= |$)", row.strip()[1:])[:-1]]
 
 
 def untranslatable(cell: str) -> str | None:
