@@ -138,7 +138,7 @@ def results_short(language: str) -> str:
                 best_claim(training, 10, language),
             ]
         )
-    headings = ["task", "glimpses", "one path", "paper", "best public claim, one path", "ten paths"]
+    headings = ["task", "glimpses", "ours, one path", "paper", "best public claim, one path", "ours, ten paths"]
     return table([*headings, "best public claim, ten paths"], rows, language)
 
 
