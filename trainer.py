@@ -1,16 +1,14 @@
 """Training RAM: the loss, the epoch, what is saved of it, and when to stop.
 
 A training is a pure function of its settings: order, shifts and noise come from (seed, epoch) and (seed, step), so what
-a checkpoint has to hold is the weights, the optimiser's moments and a few counters (`Trainer.state`).
+a checkpoint has to hold is the weights, the optimizer's moments and a few counters (`Trainer.state`).
 """
 
 from __future__ import annotations
 
 import math
 import signal
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -21,8 +19,10 @@ from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from ram.baselines import Baseline
 from ram.build import arrays, build_model, load_weights
+from ram.data.ahead import prepared_ahead
 from ram.evaluation import evaluate
-from ram.fast.check import differing_part
+from ram.fast.check import check_training
+from ram.schedules import build_optimizer, learning_rate, location_std, update_average
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
@@ -33,6 +33,12 @@ SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq say
 class NotFinite(UserError):
     """The loss or a weight became NaN or infinite."""
 
+    def __init__(self, what: str, step: int, epoch: int):
+        super().__init__(
+            f"{what} step {step} of epoch {epoch}: training stopped, the last checkpoint is untouched; "
+            "a lower --init_lr or --clip_norm=5 may help"
+        )
+
 
 def hybrid_loss(
     rollout: Rollout,
@@ -42,7 +48,7 @@ def hybrid_loss(
     reward: str = "right",
     smoothing: float = 0.0,
 ) -> tuple[paddle.Tensor, dict]:
-    """The paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
+    """Compute the paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
 
     Which weights a term trains is the model's business, see `LocationNetwork` and `BaselineNetwork`.
 
@@ -50,8 +56,8 @@ def hybrid_loss(
         rollout: what the model did; log_probs (B, classes), log_pi and baselines (B, T-1).
         labels: (B,) int64.
         reinforce_weight: weight of the REINFORCE term.
-        paths: if above 1, each image has so many rows, one behind the other, and what the others of them earned is
-            the baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
+        paths: if above 1, each image has this many consecutive rows, and the mean reward of the other rows is the
+            baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
         reward: what all choices on the way share. "right": 1 if the most probable class after the last glimpse is the
             right one, else 0. "probability": that of the right class, which is the expectation of 1 or 0 if the class
             is drawn from the action network's distribution, without the noise of drawing it.
@@ -85,43 +91,8 @@ def hybrid_loss(
     return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "right": right.mean()}
 
 
-def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
-    """Paddle's optimiser of the name that the settings give."""
-    common = {"learning_rate": config.init_lr, "parameters": parameters}
-    if config.clip_norm > 0:
-        common["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(config.clip_norm)
-    elif config.clip_value > 0:
-        common["grad_clip"] = paddle.nn.ClipGradByValue(config.clip_value)
-    if config.optimizer == "adam":
-        return paddle.optimizer.Adam(use_multi_tensor=True, **common)  # one operation for all parameters
-    if config.optimizer == "sgd":
-        return paddle.optimizer.SGD(**common)
-    if config.optimizer == "momentum":
-        return paddle.optimizer.Momentum(momentum=config.momentum, use_nesterov=config.nesterov, **common)
-    if config.optimizer == "rmsprop":
-        return paddle.optimizer.RMSProp(**common)
-    return paddle.optimizer.Adadelta(**common)
-
-
-def learning_rate(config, progress: float, cuts: int = 0) -> float:
-    """The learning rate after `progress` epochs, and after so many cuts of the plateau schedule."""
-    if config.lr_schedule == "plateau":
-        return max(config.min_lr, config.init_lr * config.lr_factor**cuts)
-    if config.lr_schedule == "constant":
-        return config.init_lr
-    done = min(1.0, progress / (config.lr_decay_epochs or config.epochs))
-    left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return config.min_lr + (config.init_lr - config.min_lr) * left
-
-
-def location_std(config, progress: float) -> float:
-    """The policy's standard deviation after `progress` epochs of training: explore first, then settle."""
-    end = config.std if config.std_end is None else config.std_end
-    return config.std + (end - config.std) * min(1.0, progress / config.epochs)
-
-
 class Trainer:
-    """Trains a model, and can be stopped and taken up again at every step.
+    """Train a model; a training can be stopped and taken up again at every step.
 
     Args:
         config: settings, see config.py.
@@ -131,28 +102,18 @@ class Trainer:
         log: called with the record of each epoch, a dict of numbers, and the model that was validated.
     """
 
-    COUNTERS = (
-        "epoch",
-        "step",
-        "seconds",
-        "best_valid_acc",
-        "epochs_since_best",
-        "lowest_loss",
-        "epochs_since_lower",
-        "cuts",
-        "history",
-    )
+    COUNTERS = "epoch step seconds best_valid_acc epochs_since_best lowest_loss epochs_since_lower cuts history".split()
 
     def __init__(self, config, train, valid, save, save_best, log):
         self.config, self.train, self.valid = config, train, valid
         self.save, self.save_best, self.log = save, save_best, log
-        with paddle.utils.unique_name.guard():  # optimiser state is keyed by parameter names: the same in every run
+        with paddle.utils.unique_name.guard():  # optimizer state is keyed by parameter names: the same in every run
             self.model = build_model(config, train.image_shape, train.num_classes)
             self.model.initialize(config.random_seed)
             self.parameters = self.model.parameters()  # finding them takes long
             self.optimizer = build_optimizer(config, self.parameters)
         self.rollout_checked = False
-        self.moments_loaded: dict | None = None  # what the optimiser was given and has not used yet
+        self.moments_loaded: dict | None = None  # what the optimizer was given and has not used yet
         self.averaged = None
         if config.ema > 0:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
@@ -165,8 +126,6 @@ class Trainer:
         self.best_valid_acc, self.epochs_since_best = -1.0, 0
         self.lowest_loss, self.epochs_since_lower, self.cuts = math.inf, 0, 0  # plateau schedule
         self.history: list[dict] = []
-
-    # ------------------------------------------------------------------------------------------------- one epoch
 
     def train_step(self, images: np.ndarray, labels: np.ndarray, count: int | None = None) -> dict[str, float]:
         """Forward, backward, update.
@@ -186,28 +145,12 @@ class Trainer:
             loss.backward()
         else:
             (loss * share.weight).backward()
-            means = self.join(means * share.weight)
+            means, self.all_asked = processes.join(self.parameters, means * share.weight, self.stop.signum is not None)
         values = means.tolist()
         if not math.isfinite(values[0]):
-            raise NotFinite(
-                f"the loss is {values[0]} at step {self.step + 1} of epoch {self.epoch + 1}: training stopped, the "
-                "last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
-            )
+            raise NotFinite(f"the loss is {values[0]} at", self.step + 1, self.epoch + 1)
         self.update()
         return dict(zip(["loss", *parts], values))
-
-    def join(self, means: paddle.Tensor) -> paddle.Tensor:
-        """Add up the weighted gradients of all processes, their means, and whether a signal asked one of them to stop.
-
-        Reward and baseline need no exchange of their own: they enter through the gradients of each image's loss.
-        """
-        asked = paddle.full([], float(self.stop.signum is not None), means.dtype)
-        trained = [weight for weight in self.parameters if weight.grad is not None]
-        *gradients, means, asked = processes.add_up([*(weight.grad for weight in trained), means, asked])
-        for weight, gradient in zip(trained, gradients):
-            weight.grad = gradient
-        self.all_asked = float(asked) > 0
-        return means
 
     @property
     def global_step(self) -> int:
@@ -235,8 +178,9 @@ class Trainer:
             images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
         x, y, noise = to_tensor(images), to_tensor(labels), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
-        if not self.rollout_checked:
-            self.check_rollout(x, y, noise)
+        if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
+            check_training(self.models(), x, noise, lambda rollout: self.loss(rollout, y)[0])
+            self.rollout_checked = True
         return self.loss(self.model.rollout(x, noise), y)
 
     def loss(self, rollout: Rollout, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict]:
@@ -245,22 +189,8 @@ class Trainer:
         paths = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
         return hybrid_loss(rollout, labels, c.reinforce_weight, paths, c.reward, c.label_smoothing)
 
-    def check_rollout(self, x: paddle.Tensor, labels: paddle.Tensor, noise: Noise) -> None:
-        """Run the fast and the plain rollout on a training's first batch; where they differ, let the plain one train.
-
-        So whoever edits a network in modules.py sees the edit train.
-        """
-        self.rollout_checked = True
-        if not self.model.samples or not self.model.fast:
-            return
-        part = differing_part(self.model, x, noise, lambda rollout: self.loss(rollout, labels)[0])
-        if processes.total(np.array([float(part is not None)])).any():  # all processes go the same way
-            for model in self.models():
-                model.fast = False
-            print(f"[*] {part or 'A part'} differs from the fast rollout: the plain one trains")
-
     def update(self) -> None:
-        """Let the optimiser follow the gradient, and the averaged weights follow the weights."""
+        """Let the optimizer follow the gradient, and the averaged weights follow the weights."""
         self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
         with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
             try:
@@ -272,35 +202,17 @@ class Trainer:
         self.optimizer.clear_grad(set_to_zero=False)  # nothing to add the next gradient to
         self.moments_loaded = None
         if self.averaged is not None:
-            self.update_average()
-
-    @paddle.no_grad()
-    def update_average(self) -> None:
-        """Exponential moving average of the weights; its memory grows with the training until it is `ema`."""
-        decay = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
-        for mean, weight in self.pairs:
-            mean.scale_(decay).add_(weight * (1 - decay))  # three times faster than lerp_ on the CPU
+            # The mean's memory grows with the training until it is `ema`.
+            decay = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
+            update_average(self.pairs, decay)
 
     def batches(self):
-        """This process's share of the rest of the epoch's batches.
-
-        It is prepared ahead by `num_workers` threads if there are any.
-        """
+        """Yield this process's share of the rest of the epoch's batches, prepared by `num_workers` threads if any."""
         order = epoch_order(len(self.train), self.config.random_seed, self.epoch, self.config.shuffle)
         size, epoch = self.config.batch_size, self.epoch
         parts = [order[i * size : (i + 1) * size] for i in range(self.step, self.steps_per_epoch)]
         parts = [part[processes.share(len(part)).rows] for part in parts]
-        if self.config.num_workers == 0:
-            for part in parts:
-                yield self.train.batch(part, epoch)
-            return
-        with ThreadPoolExecutor(self.config.num_workers) as pool:
-            ahead = [pool.submit(self.train.batch, part, epoch) for part in parts[: self.config.num_workers]]
-            for part in parts[self.config.num_workers :] + [None] * len(ahead):
-                ready = ahead.pop(0)
-                if part is not None:
-                    ahead.append(pool.submit(self.train.batch, part, epoch))
-                yield ready.result()
+        return prepared_ahead(lambda part: self.train.batch(part, epoch), parts, self.config.num_workers)
 
     def train_epoch(self, stop: StopRequest) -> None:
         """Train to the end of the epoch under way, or until any process is asked to stop."""
@@ -309,7 +221,7 @@ class Trainer:
         saved, began, before = time.monotonic(), time.monotonic(), self.seconds
         total, size = len(self.train), self.config.batch_size
         # Where nobody watches, as in a log file, a bar every ten seconds is enough.
-        with tqdm(total=total, initial=self.step * size, unit="img", leave=False, **bar()) as progress:
+        with tqdm(total=total, initial=self.step * size, unit="img", leave=False, **processes.bar()) as progress:
             for images, labels in self.batches():
                 count = min(size, total - self.step * size)
                 means = self.train_step(images, labels, count)
@@ -330,7 +242,7 @@ class Trainer:
                 self.leave(signum)
 
     def asked_by(self) -> int | None:
-        """The signal that asked to stop, if one did; all processes agree on whether."""
+        """Return the signal that asked to stop, if one did; all processes agree on whether."""
         if processes.world() == 1:
             return self.stop.signum
         return (self.stop.signum or signal.SIGTERM) if self.all_asked else None
@@ -346,8 +258,6 @@ class Trainer:
             f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
             f"to go on, give the same command with --resume=True{' and without --weights' * bool(self.config.weights)}",
         )
-
-    # ------------------------------------------------------------------------------------------------ whole runs
 
     @property
     def evaluated(self) -> RecurrentAttention | Baseline:
@@ -439,31 +349,29 @@ class Trainer:
         if self.epochs_since_lower > self.config.lr_patience:
             self.cuts, self.epochs_since_lower = self.cuts + 1, 0
 
-    # --------------------------------------------------------------------------------------------- saved and loaded
-
     def check_weights(self) -> None:
         """Raise NotFinite if a weight is lost: behind a ReLU, which makes 0 of NaN, that does not show in the loss."""
         for name, weight in self.model.state_dict().items():
             if not np.isfinite(weight.numpy()).all():
-                raise NotFinite(
-                    f"{name} is no longer finite after step {self.step} of epoch {self.epoch + 1}: training stopped, "
-                    "the last checkpoint is untouched; a lower --init_lr or --clip_norm=5 may help"
-                )
+                raise NotFinite(f"{name} is no longer finite after", self.step, self.epoch + 1)
 
     def weights(self) -> dict:
         """The model as plain data: weights and averaged weights (None without averaging), and where they come from."""
         self.check_weights()
-        ema = None if self.averaged is None else arrays(self.averaged.state_dict())
-        state = {"model": arrays(self.model.state_dict()), "ema": ema, "epoch": self.epoch}
-        state["best_valid_acc"] = self.best_valid_acc
-        state["image_shape"], state["num_classes"] = list(self.train.image_shape), self.train.num_classes
-        state["classes"] = list(self.train.classes)
-        return state
+        return {
+            "model": arrays(self.model.state_dict()),
+            "ema": None if self.averaged is None else arrays(self.averaged.state_dict()),
+            "epoch": self.epoch,
+            "best_valid_acc": self.best_valid_acc,
+            "image_shape": list(self.train.image_shape),
+            "num_classes": self.train.num_classes,
+            "classes": list(self.train.classes),
+        }
 
     def state(self) -> dict:
         """All that training has to remember, as plain data."""
         counters = {name: getattr(self, name) for name in self.COUNTERS}
-        # Until its first step, the optimiser of Paddle 2.6 does not give back what it has loaded.
+        # Until its first step, the optimizer of Paddle 2.6 does not give back what it has loaded.
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
 
@@ -476,7 +384,7 @@ class Trainer:
         """Take up a state that `state` made.
 
         Raises:
-            UserError: if it belongs to another model or optimiser.
+            UserError: if it belongs to another model or optimizer.
         """
         load_weights(self.model, state["model"])
         if self.averaged is not None:
@@ -487,11 +395,4 @@ class Trainer:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)
-        # Checkpoints that are older than --reward call the share of right answers so.
-        self.sums = Mean({"right" if name == "reward" else name: value for name, value in state["sums"].items()})
-
-
-def bar() -> dict:
-    """tqdm's settings: lively in a terminal, a line every ten seconds in a log file; and from one process alone."""
-    lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
-    return {**lively, "disable": not processes.is_first()}
+        self.sums = Mean(state["sums"])

@@ -18,9 +18,10 @@ from data_loader import Split
 from model import Noise, draw_noise
 from ram.build import load_weights
 from ram.evaluation import EVAL_BATCH, Evaluation, evaluate
+from ram.schedules import learning_rate
 from ram.system.signals import Interrupted
 from ram.use.looking import snapshot
-from trainer import NotFinite, Trainer, learning_rate
+from trainer import NotFinite, Trainer
 from utils import UserError, generator
 
 SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --batch_size=16 --patch_size=6".split()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Callable
 
+import numpy as np
 import paddle
 
 from ram.fast import rollout as fast
+from ram.system import processes
 
 TOLERANCE = 1e-3  # of the norm of what is compared: rounding is a hundred times smaller, an edit rarely is
 
@@ -48,6 +50,22 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
             if not alike(plain, quick):
                 return f"the gradient of {name}"
     return None
+
+
+def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> None:
+    """Let the plain rollout train where the fast one of the first model differs from it on this batch; and say so.
+
+    Args:
+        models: the trained model, and whatever is to be evaluated as it is.
+        x, noise, loss: see `differing_part`.
+    """
+    if not models[0].samples or not models[0].fast:
+        return
+    part = differing_part(models[0], x, noise, loss)
+    if processes.total(np.array([float(part is not None)])).any():  # all processes go the same way
+        for model in models:
+            model.fast = False
+        print(f"[*] {part or 'A part'} differs from the fast rollout: the plain one trains")
 
 
 def parts(model, x: paddle.Tensor, noise, tape):

@@ -49,6 +49,12 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def bar() -> dict:
+    """Return tqdm's settings: lively in a terminal, a line every ten seconds in a log file, from the first process."""
+    lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
+    return {**lively, "disable": not is_first()}
+
+
 # ------------------------------------------------------------------------------------------------------ joint work
 
 
@@ -90,6 +96,24 @@ def add_up(tensors: list) -> list:
         ) from None
     parts = paddle.split(flat, [tensor.size for tensor in tensors])
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors)]
+
+
+def join(parameters: list, means, asked: bool) -> tuple:
+    """Add up the weighted gradients of all processes, their means, and whether a signal asked one of them to stop.
+
+    Reward and baseline need no exchange of their own: they enter through the gradients of each image's loss.
+
+    Returns:
+        the means over the whole batch, and whether any process was asked to stop.
+    """
+    import paddle
+
+    trained = [weight for weight in parameters if weight.grad is not None]
+    flag = paddle.full([], float(asked), means.dtype)
+    *gradients, means, flag = add_up([*(weight.grad for weight in trained), means, flag])
+    for weight, gradient in zip(trained, gradients):
+        weight.grad = gradient
+    return means, float(flag) > 0
 
 
 def total(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Whoever edits a network sees the edit train: the fast rollout serves only while it computes what modules.py says."""
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+from test_trainer import Training
+
+import modules
+from config import get_config
+from model import Noise, RecurrentAttention, draw_noise
+from ram.build import build_model
+from ram.fast.check import differing_part
+from trainer import hybrid_loss
+
+
+def make(core="relu", mean="tanh", **more):
+    """A small model, images, labels and noise."""
+    model = RecurrentAttention(6, 2, 2, 1, 12, 8, 0.2, 16, 5, core=core, location_mean=mean, reinforce_core=0.1, **more)
+    model.initialize(3)
+    rng = np.random.default_rng(0)
+    images = paddle.to_tensor(rng.integers(0, 256, (7, 1, 20, 24), dtype=np.uint8))
+    labels = paddle.to_tensor(rng.integers(0, 5, 7))
+    return model, images, labels, Noise(*map(paddle.to_tensor, draw_noise(7, 4, "test", 1)))
+
+
+def part_of(model, images, labels, noise):
+    return differing_part(model, images, noise, lambda rollout: hybrid_loss(rollout, labels, 1.0)[0])
+
+
+@pytest.mark.parametrize("core", ["relu", "lstm"])
+@pytest.mark.parametrize("mean", ["tanh", "linear"])
+@pytest.mark.parametrize("policy", ["learned", "random", "center"])
+def test_no_part_differs_as_long_as_nothing_is_edited(core, mean, policy):
+    model, *rest = make(core, mean, policy=policy, pixel_mean=0.2, pixel_std=0.5, first_reach=0.5)
+    before = {name: weight.numpy().copy() for name, weight in model.state_dict().items()}
+    assert part_of(model, *rest) is None
+    assert all(np.array_equal(weight.numpy(), before[name]) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters()), "the check leaves no gradient behind"
+
+
+def twice(function):
+    return lambda self, *arguments: 2 * function(self, *arguments)
+
+
+def with_tanh(self, x, l_t_prev):
+    phi = self.retina.foveate(x, l_t_prev)
+    return F.tanh(self.fc3(F.relu(self.fc1(phi))) + self.fc4(F.relu(self.fc2(l_t_prev))))
+
+
+def clipped_closer(self, h_t, noise):
+    chosen = self.choose(h_t, noise)
+    return self.log_pi(h_t, chosen), paddle.clip(chosen, -0.1, 0.1)
+
+
+EDITS = {
+    "Retina.foveate": (modules.Retina, "foveate", twice(modules.Retina.foveate)),
+    "GlimpseNetwork.forward": (modules.GlimpseNetwork, "forward", with_tanh),
+    "CoreNetwork.forward": (modules.CoreNetwork, "forward", twice(modules.CoreNetwork.forward)),
+    "LocationNetwork.mean": (modules.LocationNetwork, "mean", twice(modules.LocationNetwork.mean)),
+    "LocationNetwork.forward": (modules.LocationNetwork, "forward", clipped_closer),
+    "the rollout's log_pi": (modules.LocationNetwork, "log_pi", twice(modules.LocationNetwork.log_pi)),
+}
+
+
+@pytest.mark.parametrize("part", EDITS)
+def test_edit_of_a_part_is_named(monkeypatch, part):
+    monkeypatch.setattr(*EDITS[part])
+    assert part_of(*make()) == part
+
+
+def test_edit_that_changes_gradients_alone_is_named(monkeypatch):
+    mean = modules.LocationNetwork.mean
+    monkeypatch.setattr(modules.LocationNetwork, "mean", lambda self, h_t: mean(self, h_t.detach()))
+    assert part_of(*make()).startswith("the gradient of ")
+
+
+def test_networks_of_other_classes_take_the_plain_rollout():
+    model, *rest = make()
+    model.rnn = type("MyCore", (modules.CoreNetwork,), {})(20, 16)
+    assert part_of(model, *rest) == "a network that ram/fast does not know"
+    model, images, _, noise = make()
+    model.sensor.fc1 = nn.Sequential(model.sensor.fc1, nn.LayerNorm(12))
+    assert part_of(model, images, None, noise) == "a network that ram/fast does not know"
+    assert model.prepare(images) is images, "and every rollout is the plain one"
+
+
+@pytest.mark.parametrize("part", EDITS)
+def test_edits_train(monkeypatch, capsys, part):
+    """Two steps with the edit are two steps of the plain rollout with the edit, and not those without it."""
+
+    def weights(training):
+        return np.concatenate([weight.numpy().ravel() for weight in training.trainer.model.parameters()])
+
+    def trained(plain):
+        training = Training("--epochs=1", "--limit=32", "--num_patches=2", "--glimpse_scale=2")
+        training.trainer.model.fast = training.trainer.averaged.fast = not plain
+        training.fit()
+        return weights(training)
+
+    untouched = trained(plain=False)
+    assert "differs from the fast rollout" not in capsys.readouterr().out
+    monkeypatch.setattr(*EDITS[part])
+    edited, plain = trained(plain=False), trained(plain=True)
+    assert f"[*] {part} differs from the fast rollout: the plain one trains" in capsys.readouterr().out
+    np.testing.assert_array_equal(edited, plain)
+    assert np.abs(edited - untouched).max() > 1e-4
+
+
+def test_tests_and_predictions_of_an_edited_network_are_plain(monkeypatch, capsys):
+    monkeypatch.setattr(*EDITS["GlimpseNetwork.forward"])
+    from ram.build import check_rollout
+
+    model = build_model(get_config([]), (1, 28, 28), 10)
+    model.initialize(1)
+    check_rollout(model, (1, 28, 28), 6)
+    assert not model.fast and "GlimpseNetwork.forward differs" in capsys.readouterr().out
