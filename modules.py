@@ -121,7 +121,7 @@ class Retina:
             patch = paddle.take_along_axis(pixels, position, axis=2).reshape([B, C, w, w])
             patch = paddle.where(inside.unsqueeze(1), patch, paddle.zeros_like(patch))
             patches.append(F.avg_pool2d(patch, self.s**j).flatten(1))  # (B, C*g*g)
-        return paddle.concat(patches, axis=1)
+        return paddle.concat(patches, axis=1).astype(l.dtype)
 
 
 class GlimpseNetwork(nn.Layer):

@@ -523,18 +523,6 @@ def test_every_image_is_shown_once_an_epoch_in_an_order_of_its_own():
     assert np.array_equal(np.concatenate([indices for _, indices in unshuffled]), np.tile(np.arange(72), 3))
 
 
-def test_sums_of_an_older_checkpoint_within_an_epoch_are_taken_up():
-    """Their share of right answers was called reward."""
-    whole = Training("--save_freq=1").fit()
-    for state in whole.saved:
-        if state["step"]:
-            state["sums"]["reward"] = state["sums"].pop("right")
-            assert resumed(state).logged[0]["train_acc"] == whole.logged[state["epoch"]]["train_acc"]
-            break
-    else:
-        raise AssertionError("nothing was saved within an epoch")
-
-
 def test_record_of_an_epoch_holds_means_over_its_images():
     training = Training("--epochs=1", "--reinforce_weight=0.5")
     batches, sizes = [], [16, 16, 16, 16, 8]
