@@ -35,7 +35,7 @@ def written(text: str, language: str) -> str:
     Raises:
         KeyError: for a block that no function makes.
     """
-    return BLOCK.sub(lambda found: f"{found[1]}{found[2]}\n{BLOCKS[found[1]](language)}\n\n", text)
+    return BLOCK.sub(lambda block: f"{block[1]}{block[2]}\n{BLOCKS[block[1]](language)}\n\n", text)
 
 
 def stale() -> dict[Path, str]:
@@ -49,15 +49,15 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python docs/make.py [--check]", file=sys.stderr)
         return 2
-    found = stale()
-    for page, text in found.items():
+    pages_to_write = stale()
+    for page, text in pages_to_write.items():
         name = page.relative_to(ROOT).as_posix()
         if arguments:
             print(f"{name} is stale: python docs/make.py writes it", file=sys.stderr)
         else:
             page.write_text(text, encoding="utf-8")
             print(f"[*] {name}")
-    return int(bool(arguments and found))
+    return int(bool(arguments and pages_to_write))
 
 
 if __name__ == "__main__":

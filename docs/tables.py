@@ -17,8 +17,10 @@ PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in whic
 
 def tests(preset: str, paths: str, M: int) -> list[float] | None:
     """Return the test errors of a preset in percent, one per noise seed; None where it was not tested so."""
-    found = [test for test in RESULTS["tests"] if (test["preset"], test["paths"], test["M"]) == (preset, paths, M)]
-    return found[0]["errors"] if found else None
+    for test in RESULTS["tests"]:
+        if (test["preset"], test["paths"], test["M"]) == (preset, paths, M):
+            return test["errors"]
+    return None
 
 
 def sampling_error(error: float, images: int = IMAGES) -> float:
@@ -55,7 +57,7 @@ def comparison(training: dict, paths: str, M: int) -> tuple[float, dict, float, 
     comparison themselves.
     """
     errors, rivals = tests(training["preset"], paths, M), claims(training, M)
-    if not errors or not rivals or "random_of" in RESULTS["tasks"][training["task"]]:
+    if not errors or not rivals or "random_of" in task_of(training):
         return None
     lowest, ours = min(rivals, key=error_of), mean(errors)
     theirs = sampling_error(error_of(lowest), system(lowest).get("images", IMAGES))
@@ -72,8 +74,9 @@ def measured(training: dict, paths: str, M: int) -> str | None:
     return f"**{text}**" if compared and compared[2] > compared[3] else text
 
 
-def task(training: dict, language: str) -> str:
-    return RESULTS["tasks"][training["task"]]["name"][language]
+def task_of(row: dict) -> dict:
+    """Return the task of a training or a claim."""
+    return RESULTS["tasks"][row["task"]]
 
 
 def retina(patch_size: int, scales: int, language: str) -> str:
@@ -100,11 +103,11 @@ def results(language: str) -> str:
     rows = []
     for training in RESULTS["trainings"]:
         errors = [mean(tests(training["preset"], *PATHS[i])) for i in (0, 2)]
-        about = RESULTS["tasks"][training["task"]]
+        task = task_of(training)
         rows.append(
             [
-                about["name"][language],
-                retina(about["patch_size"], about["scales"], language),
+                task["name"][language],
+                retina(task["patch_size"], task["scales"], language),
                 training["glimpses"],
                 *(measured(training, paths, M) for paths, M in PATHS),
                 " / ".join(f"{sampling_error(error):.2f}" for error in errors),
@@ -120,13 +123,13 @@ def results_short(language: str) -> str:
     """Make the README's table: a row per task, with the paper's figure and the best claims with one and ten paths."""
     rows = []
     for training in RESULTS["trainings"]:
-        about = RESULTS["tasks"][training["task"]]
-        if "random_of" in about:
+        task = task_of(training)
+        if "random_of" in task:
             continue
         paper = [
             claim["error"] for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)
         ]
-        name, patches = about["name"][language], retina(about["patch_size"], about["scales"], language)
+        name, patches = task["name"][language], retina(task["patch_size"], task["scales"], language)
         rows.append(
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
@@ -159,13 +162,12 @@ def best_claim(training: dict, M: int, language: str) -> str | None:
     if not rivals:
         return None
     lowest = min(rivals, key=error_of)
-    about = system(lowest)
-    words = [about["name"][language]]
+    words = [system(lowest)["name"][language]]
     if not as_many(lowest, training):
         words.append({"en": f"{lowest['glimpses']} glimpses", "zh": f"{lowest['glimpses']} 次瞥视"}[language])
     if "scales" in lowest:
         words.append({"en": f"{lowest['scales']} scales", "zh": f"{lowest['scales']} 个尺度"}[language])
-    link = f"[{claimed(lowest)}]({about['link']})"
+    link = f"[{claimed(lowest)}]({system(lowest)['link']})"
     return {"en": f"{link} ({', '.join(words)})", "zh": f"{link}（{'，'.join(words)}）"}[language]
 
 
@@ -190,23 +192,23 @@ def trainings(language: str) -> str:
 
 def all_claims(language: str, others: bool) -> str:
     """Make the table of what others report, of RAM itself or of other models: a row per task and system."""
-    found: dict[tuple, list[dict]] = {}
+    groups: dict[tuple, list[dict]] = {}
     for claim in RESULTS["claims"]:
         if ("model" in system(claim)) == others:
-            found.setdefault((claim["task"], claim["system"]), []).append(claim)
+            groups.setdefault((claim["task"], claim["system"]), []).append(claim)
     rows = []
-    for (task_name, system_name), group in found.items():
-        about, where = RESULTS["systems"][system_name], RESULTS["tasks"][task_name]
-        scales = group[0].get("scales", where["scales"])
+    for group in groups.values():
+        source, task = system(group[0]), task_of(group[0])
+        scales = group[0].get("scales", task["scales"])
         rows.append(
             [
-                where["name"][language],
-                f"[{about['name'][language]}]({about['link']})",
-                retina(where["patch_size"], scales, language) if about.get("retina", True) else None,
-                about["paths"] or say("not stated", language),
+                task["name"][language],
+                f"[{source['name'][language]}]({source['link']})",
+                retina(task["patch_size"], scales, language) if source.get("retina", True) else None,
+                source["paths"] or say("not stated", language),
                 ", ".join(str(claim["glimpses"] or "-") for claim in group),
                 ", ".join(claimed(claim) for claim in group),
-                group[0].get("differs", about["differs"])[language] or None,
+                group[0].get("differs", source["differs"])[language] or None,
             ]
         )
     return table("task,system,retina,paths,glimpses,error,what differs".split(","), rows, language)
@@ -222,7 +224,7 @@ def comparisons(language: str) -> str:
                 ours, claim, difference, bound = compared
                 rows.append(
                     [
-                        task(training, language),
+                        task_of(training)["name"][language],
                         training["glimpses"],
                         say(words, language),
                         f"{ours:.2f}",
@@ -239,10 +241,10 @@ def comparisons(language: str) -> str:
 def looking(language: str) -> str:
     """Make the table of what learning where to look is worth: random locations against learned ones."""
     rows = []
-    for name, about in RESULTS["tasks"].items():
-        if "random_of" not in about:
+    for name, task in RESULTS["tasks"].items():
+        if "random_of" not in task:
             continue
-        learned, paper = about["random_of"], {}
+        learned, paper = task["random_of"], {}
         for claim in RESULTS["claims"]:
             if claim["system"] == "paper" and claim["glimpses"] == 8:
                 paper[claim["task"]] = error_of(claim)
@@ -267,8 +269,8 @@ def reproductions(language: str) -> str:
     """
     rows = []
     for training in RESULTS["reproductions"]:
-        same = [claim for claim in RESULTS["claims"] if claim["task"] == training["task"] and as_many(claim, training)]
-        (claim,) = (claim for claim in same if claim["system"] == training["system"])
+        key = (training["task"], training["system"], training["glimpses"])
+        (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
         one = tests(training["preset"], "sampled", 1)
         rows.append(
             [

@@ -337,7 +337,8 @@ def test_errors_in_the_text_stand_in_the_tables(file, title):
     outside = re.sub(r"\+-\d\.\d\d at [\d.]+ %", "", outside)
     tables = TEXTS[ROOT / "docs" / "results.md"]
     tables = " ".join(re.findall(r"<!-- make.*?<!-- /make -->", tables, flags=re.DOTALL))
-    for number in re.findall(r"(?<![\d.])\d+\.\d\d(?![\d.])", outside):
+    figures = re.findall(r"(?<![\d.])\d+\.\d\d(?![\d.])", outside) + re.findall(r"(\d+\.\d) times", outside)
+    for number in figures:
         assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", tables), f"{file}: {number} is in no table"
 
 
