@@ -72,7 +72,7 @@ def parts(model, x: paddle.Tensor, noise, tape):
     """Yield the name of each part of a step with what it puts out, plain and fast, given what came before it."""
     sensor, core, locator = model.sensor, model.rnn, model.locator
     x = model.normalize(x)
-    before = paddle.zeros([x.shape[0], core.state_size])
+    before = paddle.zeros([x.shape[0], core.state_size], tape.h[0].dtype)
     for t, (l_t, phi, g_t, h_t) in enumerate(zip(tape.l, tape.phi, tape.g, tape.h)):
         yield "Retina.foveate", sensor.retina.foveate(x, l_t), phi
         yield "GlimpseNetwork.forward", sensor(x, l_t), g_t
