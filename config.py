@@ -1,7 +1,7 @@
-"""Every hyperparameter: its flag, its default, what it means and what it may be. And the name of a run.
+"""Define every flag once: its values, default, meaning and what it decides; and the name of a run.
 
 `get_config()` returns an argparse.Namespace whose attributes are the flags, plus `explicit`: the names of those that
-were given rather than left at their default.
+were given rather than left at their default. A new flag is an entry of GROUPS, and nothing else in this file.
 """
 
 from __future__ import annotations
@@ -12,21 +12,14 @@ import math
 import os
 import re
 import zlib
+from typing import Callable, NamedTuple
 
 from ram.presets import PRESETS
 from utils import UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder")
 CANVASES = ("translated_mnist", "cluttered_mnist")
-OF_CANVASES = {"source": CANVASES, "canvas_size": CANVASES, "num_clutter": ("cluttered_mnist",)}
 MODELS = ("ram", "fc64", "fc256", "conv")
-# Flags about looking, which a baseline does not do: given, they are errors; in a preset, they are meant for RAM alone.
-# How many rollouts are averaged is not among them, since a baseline's are all the same.
-LOOKING = (
-    "patch_size glimpse_scale num_patches unit_pixels first_reach loc_hidden glimpse_hidden num_glimpses hidden_size "
-    "core core_init location_mean std std_end reinforce_weight reinforce_core reward policy rollouts_per_image "
-    "baseline locations"
-).split()
 
 
 def str2bool(text: str) -> bool:
@@ -35,6 +28,18 @@ def str2bool(text: str) -> bool:
     if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false (true/false, 1/0 and yes/no are known)")
     return value
+
+
+def bool_or_auto(text: str) -> bool | str:
+    """As `str2bool`, or "auto"."""
+    return "auto" if text.lower() == "auto" else str2bool(text)
+
+
+def path(text: str) -> str:
+    """Any text that can be a path."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+    return text
 
 
 def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
@@ -55,6 +60,9 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
             )
         return value
 
+    lowest = f"{'(' if open_low or low == -math.inf else '['}{low}"
+    highest = f"{high}{')' if open_high or high == math.inf else ']'}"
+    parse.interval = f"{kind.__name__} {lowest}, {highest}"  # for the documentation
     return parse
 
 
@@ -79,192 +87,487 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
+SAME, KEEP, CHANGE = "same", "keep", "change"  # what a resumed run does with a flag
+HEAD = "head"  # a place in the name of a run
+
+
+class Flag(NamedTuple):
+    """A flag, and all that has to be known of it.
+
+    Attributes:
+        name: without the dashes.
+        allowed: the values that it may have, a tuple; or a function from its text to its value.
+        default: its value where neither the command nor the preset gives one.
+        help: what it means, in English; docs/zh_CN/flags.json has the Chinese.
+        decides: "model", the architecture, which a checkpoint fixes; "data", the data set, which a checkpoint fixes
+            unless the flag is given; "training", what else is computed; "running", where, how long and how verbosely;
+            "use", what this one command is for, which no file keeps.
+        looking: whether it is about looking, which a baseline does not do: given, it is an error there; in a preset,
+            it is meant for RAM alone. How many rollouts are averaged is not, since a baseline's are all the same.
+        mark: None: the run's name does not show it. HEAD: the beginning of the name does, or the name of the data
+            set in it. Else the name shows it where it is not the default, with this text before the value.
+        on_resume: whether a resumed run must have the SAME value as before, keeps it unless the flag is given anew
+            (KEEP), or takes what the command says (CHANGE).
+        optional: whether it may be None, which has no text.
+        only: the data sets that it is for, if not for all.
+        before: where this is not None, files that lack the flag are older than it, and this is what was done then.
+        metavar: what stands for its value in --help.
+        several: whether more than one value may follow.
+    """
+
+    name: str
+    allowed: Callable | tuple
+    default: object
+    help: str
+    decides: str
+    looking: bool = False
+    mark: str | None = None
+    on_resume: str = SAME
+    optional: bool = False
+    only: tuple = ()
+    before: object = None
+    metavar: str | None = None
+    several: bool = False
+
+
+LARGEST = 10**6  # for sizes and counts: beyond it lies a typing error, not an experiment
+size = number(int, 1, LARGEST)
+side = number(int, 1, 4096)  # of a patch or a canvas, in pixels
+units = number(int, 1, 16384)  # of a layer
+count = number(int, 0, LARGEST)
+repeats = number(int, 1, 1000)
+positive = number(float, 0, open_low=True)
+fraction = number(float, 0, 1, open_low=True, open_high=True)
+share = number(float, 0, 1)
+below_one = number(float, 0, 1, open_high=True)
+
+# Every flag, by group: name, allowed, default, help, decides; then what is not as usual. Marks stand in a run's name in
+# the order of this table.
+GROUPS = {
+    "Experiment": [
+        Flag(
+            "preset",
+            (*PRESETS, "help"),
+            None,
+            "defaults of a named experiment, which flags override; help lists them with their published errors",
+            "running",  # itself it decides nothing: what it sets does
+            optional=True,
+        ),
+        Flag(
+            "model",
+            MODELS,
+            "ram",
+            "RAM, or one of the paper's baselines, which see the whole image at once",
+            "model",
+            mark=HEAD,
+        ),
+        Flag(
+            "num_runs",
+            repeats,
+            1,
+            "number of trainings, with the seeds random_seed, random_seed+1, ...",
+            "running",
+            on_resume=CHANGE,
+        ),
+    ],
+    "Core network": [
+        Flag("num_glimpses", repeats, 6, "glimpses per image (T)", "model", looking=True, mark=HEAD),
+        Flag(
+            "core",
+            ("relu", "lstm"),
+            "relu",
+            "relu: h_t = relu(i2h(g_t) + h2h(h_t-1)), as in the paper; lstm: an LSTM",
+            "model",
+            looking=True,
+            mark="",
+        ),
+        Flag("hidden_size", units, 256, "units of the core (D)", "model", looking=True, mark="h"),
+        Flag(
+            "core_init",
+            ("identity", "glorot"),
+            "identity",
+            "how h2h of the rectified core starts: as the identity, which keeps what was seen, or drawn like all other "
+            "weights, as an LSTM's always are",
+            "training",
+            looking=True,
+            before="glorot",
+        ),
+    ],
+    "Glimpse network": [
+        Flag("patch_size", side, 8, "side of the finest patch, in pixels (g)", "model", looking=True, mark=HEAD),
+        Flag(
+            "glimpse_scale",
+            size,
+            1,
+            "factor between the widths of successive patches (s)",
+            "model",
+            looking=True,
+            mark=HEAD,
+        ),
+        Flag("num_patches", number(int, 1, 8), 1, "patches per glimpse (k)", "model", looking=True, mark=HEAD),
+        Flag("glimpse_hidden", units, 128, "hidden units for what a glimpse shows", "model", looking=True, mark="g"),
+        Flag("loc_hidden", units, 128, "hidden units for where a glimpse is", "model", looking=True, mark="l"),
+        Flag(
+            "unit_pixels",
+            positive,
+            None,
+            "pixels from the middle of the image to location 1 on each axis (None: to its border)",
+            "model",
+            looking=True,
+            mark="unit",
+            optional=True,
+        ),
+        Flag(
+            "first_reach",
+            share,
+            1.0,
+            "the first glimpse is uniform within this distance from the middle on each axis (1: anywhere, 0: in the "
+            "middle)",
+            "model",
+            looking=True,
+            mark="first",
+            before=1.0,
+        ),
+    ],
+    "Location policy": [
+        Flag(
+            "policy",
+            ("learned", "random", "center"),
+            "learned",
+            "where to look: learned; or uniformly random, or always in the middle, to measure what learning is worth",
+            "model",
+            looking=True,
+            mark="",
+        ),
+        Flag(
+            "location_mean",
+            ("tanh", "linear"),
+            "tanh",
+            "the policy's mean: tanh after a hidden layer of half the core's size; or linear in h_t, as in the paper "
+            "and the presets paper-*",
+            "model",
+            looking=True,
+            mark="",
+            before="tanh",
+        ),
+        Flag(
+            "std",
+            positive,
+            0.15,
+            "standard deviation of the location policy, where the image is 2 wide and high",
+            "model",
+            looking=True,
+        ),
+        Flag(
+            "std_end",
+            positive,
+            0.05,
+            "its final value: std changes linearly to this over the training, and evaluation uses this throughout "
+            "(where only --std is given: std)",
+            "model",
+            looking=True,
+            optional=True,
+        ),
+    ],
+    "REINFORCE": [
+        Flag(
+            "reinforce_weight",
+            number(float, 0),
+            1.0,
+            "weight of the REINFORCE term in the loss",
+            "training",
+            looking=True,
+        ),
+        Flag(
+            "reinforce_core",
+            share,
+            0.1,
+            "share of REINFORCE's gradient that goes on through h_t and trains core and glimpse network, too (1: all "
+            "of it, as in the paper's equation 2; 0: the classification alone trains them)",
+            "training",
+            looking=True,
+            before=0.0,
+        ),
+        Flag(
+            "reward",
+            ("right", "probability"),
+            "probability",
+            "right: 1 where the most probable class is the right one, else 0; probability: that of the right class",
+            "training",
+            looking=True,
+            before="right",
+        ),
+        Flag("rollouts_per_image", repeats, 1, "sampled paths per image in a training step", "training", looking=True),
+        Flag(
+            "baseline",
+            ("learned", "leave_one_out"),
+            "learned",
+            "what REINFORCE compares a reward with: predicted from h_t, or the mean reward of the other paths of "
+            "--rollouts_per_image over the same image",
+            "training",
+            looking=True,
+        ),
+    ],
+    "Evaluation": [
+        Flag("M", repeats, 10, "rollouts averaged per image at test", "running", on_resume=KEEP),
+        Flag("valid_M", repeats, 3, "rollouts averaged per image at validation", "training"),
+        Flag(
+            "locations",
+            ("sampled", "mean"),
+            "sampled",
+            "at validation and test: sampled from the policy, or the policy's means with the first glimpse in the "
+            "middle",
+            "training",  # it decides which epoch is best
+            looking=True,
+        ),
+    ],
+    "Data": [
+        Flag("dataset", DATASETS, "mnist", "data set; folder: images of your own in --data_dir", "data", mark=HEAD),
+        Flag(
+            "source",
+            ("mnist", "fashion_mnist"),
+            "mnist",
+            "images that are put on canvases",
+            "data",
+            mark=HEAD,
+            only=CANVASES,
+        ),
+        Flag("canvas_size", side, 60, "side of a canvas, in pixels", "data", mark=HEAD, only=CANVASES),
+        Flag(
+            "num_clutter",
+            number(int, 0, 1000),
+            4,
+            "pieces of clutter on a canvas",
+            "data",
+            mark=HEAD,
+            only=("cluttered_mnist",),
+        ),
+        Flag(
+            "image_size",
+            side,
+            None,
+            "make all images squares of this side, in pixels (None: they have one size already)",
+            "data",
+            mark=HEAD,
+            optional=True,
+            only=("folder",),
+        ),
+        Flag("valid_size", fraction, 0.1, "share of the training images that is held out", "training"),
+        Flag("batch_size", size, 128, "images per training step", "training"),
+        Flag("num_workers", number(int, 0, 64), 0, "threads that prepare batches ahead", "running", on_resume=KEEP),
+        Flag("shuffle", str2bool, True, "draw a new order of the images in every epoch", "training"),
+        Flag("limit", size, None, "use only the first N images of each split", "training", optional=True),
+        Flag("augment_shift", number(int, 0, 100), 2, "shift images by up to N pixels on each axis", "training"),
+        Flag("augment_rotate", number(float, 0, 180), 10.0, "turn images by up to N degrees", "training"),
+        Flag("augment_scale", number(float, 0, 0.9), 0.1, "scale each axis by 1-N to 1+N", "training"),
+        Flag("augment_shear", number(float, 0, 60), 8.0, "shear images by up to N degrees", "training"),
+        Flag("augment_flip", str2bool, False, "mirror half of the images, left and right", "training", before=False),
+        Flag("pixel_mean", number(float), 0.0, "subtracted from pixels in [0, 1]", "model", mark="pixelmean"),
+        Flag("pixel_std", positive, 1.0, "what pixels are divided by afterwards", "model", mark="pixelstd"),
+        Flag(
+            "show_sample",
+            str2bool,
+            False,
+            "before training, write nine training images to a PNG in plots_dir",
+            "running",
+            on_resume=CHANGE,
+        ),
+    ],
+    "Training": [
+        Flag("is_train", str2bool, True, "train; False: test a trained model", "running", on_resume=CHANGE),
+        Flag("optimizer", ("adam", "sgd", "momentum", "rmsprop", "adadelta"), "adam", "optimizer", "training"),
+        Flag("momentum", below_one, 0.5, "momentum of --optimizer=momentum", "training"),
+        Flag("nesterov", str2bool, True, "whether that momentum is Nesterov's", "training"),
+        Flag("epochs", size, 300, "epochs in all", "training", on_resume=KEEP),
+        Flag("init_lr", positive, 1e-3, "learning rate at the start", "training"),
+        Flag("min_lr", number(float, 0), 0.0, "the learning rate never falls below this", "training"),
+        Flag(
+            "lr_schedule",
+            ("constant", "plateau", "linear", "cosine"),
+            "cosine",
+            "how the learning rate changes",
+            "training",
+        ),
+        Flag(
+            "lr_decay_epochs",
+            size,
+            None,
+            "linear, cosine: epochs until min_lr (None: all of them)",
+            "training",
+            optional=True,
+        ),
+        Flag("lr_patience", count, 20, "plateau: epochs without a lower validation loss before a cut", "training"),
+        Flag("lr_factor", fraction, 0.1, "plateau: what a cut multiplies the learning rate by", "training"),
+        Flag(
+            "label_smoothing",
+            below_one,
+            0.0,
+            "share of the classification's target that is spread over all classes",
+            "training",
+            before=0.0,
+        ),
+        Flag(
+            "train_patience",
+            size,
+            100,
+            "stop after this many epochs without a better validation accuracy",
+            "training",
+            on_resume=KEEP,
+        ),
+        Flag("clip_norm", number(float, 0), 0.0, "largest norm of the gradient (0: any)", "training"),
+        Flag("clip_value", number(float, 0), 0.0, "largest element of the gradient (0: any)", "training"),
+        Flag(
+            "ema",
+            below_one,
+            0.999,
+            "decay of the running mean of the weights, which is what validation and test use (0: no mean)",
+            "training",
+        ),
+    ],
+    "Prediction": [
+        Flag(
+            "predict",
+            path,
+            None,
+            "classify these images, and those in these folders",
+            "use",
+            optional=True,
+            metavar="PATH",
+            several=True,
+        ),
+        Flag(
+            "invert",
+            str2bool,
+            None,
+            "negate them, for dark on light (None: where a digit or a piece of clothing plainly is that)",
+            "use",
+            optional=True,
+        ),
+        Flag("json", str2bool, False, "print one JSON object per image on standard output, and nothing else", "use"),
+    ],
+    "Deployment": [
+        Flag(
+            "export",
+            path,
+            None,
+            "write the model for paddle.inference to this folder",
+            "use",
+            optional=True,
+            metavar="DIR",
+        ),
+        Flag(
+            "export_onnx",
+            path,
+            None,
+            "write the model to this file, as ONNX (needs paddle2onnx)",
+            "use",
+            optional=True,
+            metavar="FILE",
+        ),
+    ],
+    "Running": [
+        Flag("use_gpu", str2bool, True, "use the GPU if there is one", "running", on_resume=CHANGE),
+        Flag("best", str2bool, True, "test the best epoch; False: the latest", "running", on_resume=CHANGE),
+        Flag(
+            "weights",
+            path,
+            None,
+            "file of weights (.pdparams or .safetensors) to use, or to start a training from",
+            "running",
+            on_resume=CHANGE,
+            optional=True,
+            metavar="FILE",
+        ),
+        Flag(
+            "resume",
+            bool_or_auto,
+            False,
+            "go on where the run of this name stopped; auto: if it was begun with these very settings, else start",
+            "use",
+            on_resume=CHANGE,
+            metavar="BOOL|auto",
+        ),
+        Flag(
+            "random_seed",
+            number(int, 0, 2**31 - 1),
+            1,
+            "seed of everything random: split, weights, order, noise; at test of the noise alone",
+            "training",
+        ),
+        Flag("data_dir", path, "./data", "folder of the data", "running", mark=HEAD, on_resume=CHANGE),
+        Flag("ckpt_dir", path, "./ckpt", "folder of the checkpoints", "running", on_resume=CHANGE),
+        Flag("logs_dir", path, "./logs/", "folder of the logs", "running", on_resume=CHANGE),
+        Flag("plots_dir", path, "./plots", "folder of the pictures", "running", on_resume=CHANGE),
+        Flag(
+            "use_visualdl",
+            str2bool,
+            False,
+            "write scalars, paths of glimpses and histograms of the weights for VisualDL, too",
+            "running",
+            on_resume=KEEP,
+        ),
+        Flag("use_tensorboard", str2bool, False, "older name of --use_visualdl", "running", on_resume=KEEP),
+        Flag(
+            "print_freq",
+            size,
+            10,
+            "steps between updates of the figures beside the progress bar",
+            "running",
+            on_resume=KEEP,
+        ),
+        Flag(
+            "plot_freq",
+            count,
+            1,
+            "epochs between stored glimpses of nine held-out images (0: none)",
+            "running",
+            on_resume=KEEP,
+        ),
+        Flag(
+            "save_freq",
+            count,
+            0,
+            "steps between checkpoints within an epoch (0: every ten seconds)",
+            "running",
+            on_resume=KEEP,
+        ),
+    ],
+}
+FLAGS = [flag for flags in GROUPS.values() for flag in flags]
+# What is often asked of the table.
+LOOKING = [flag.name for flag in FLAGS if flag.looking]
+ARCHITECTURE = [flag.name for flag in FLAGS if flag.decides == "model"]
+DATA = [flag.name for flag in FLAGS if flag.decides == "data"]
+DECIDING = [flag.name for flag in FLAGS if flag.decides in ("model", "data", "training")]
+IN_FILES = [flag.name for flag in FLAGS if flag.decides != "use"]
+FREE = frozenset(flag.name for flag in FLAGS if flag.on_resume != SAME)
+KEPT = [flag.name for flag in FLAGS if flag.on_resume == KEEP]
+PATHS = [flag.name for flag in FLAGS if flag.allowed is path]
+OPTIONAL = frozenset(flag.name for flag in FLAGS if flag.optional)
+BEFORE = {flag.name: flag.before for flag in FLAGS if flag.before is not None}
+
+
 def build_parser() -> Parser:
-    """The parser of all flags, in groups."""
+    """Build the parser of all flags, in their groups."""
     parser = Parser(
         prog="main.py",
         description="Recurrent Models of Visual Attention (Mnih et al., 2014) in PaddlePaddle.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    group = parser.add_argument_group("Experiment")
-    group.add_argument(
-        "--preset", choices=[*PRESETS, "help"], default=None, help="defaults of a named experiment; help lists them"
-    )
-    group.add_argument("--model", choices=MODELS, default="ram", help="RAM, or a baseline of the paper's")
-    group.add_argument(
-        "--num_runs", type=number(int, 1, 1000), default=1, help="trainings, with seeds random_seed, random_seed+1, ..."
-    )
-    switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
-
-    group = parser.add_argument_group("Glimpse network")
-    group.add_argument("--patch_size", type=side, default=8, help="side of the finest patch in pixels (g)")
-    group.add_argument("--glimpse_scale", type=size, default=1, help="factor between widths of successive patches (s)")
-    group.add_argument("--num_patches", type=number(int, 1, 8), default=1, help="patches per glimpse (k)")
-    group.add_argument(
-        "--unit_pixels",
-        type=number(float, 0, open_low=True),
-        default=None,
-        help="pixels from the middle of the image to location 1 (None: to its border)",
-    )
-    group.add_argument(
-        "--first_reach",
-        type=number(float, 0, 1),
-        default=1.0,
-        help="the first glimpse is random, up to this far from the middle on each axis (1: anywhere)",
-    )
-    group.add_argument("--loc_hidden", type=units, default=128, help="hidden units for where a glimpse is")
-    group.add_argument("--glimpse_hidden", type=units, default=128, help="hidden units for what a glimpse shows")
-
-    group = parser.add_argument_group("Core network")
-    group.add_argument("--num_glimpses", type=number(int, 1, 1000), default=6, help="glimpses per image (T)")
-    group.add_argument("--hidden_size", type=units, default=256, help="hidden units of the core (D)")
-    group.add_argument("--core", choices=("relu", "lstm"), default="relu", help="rectified units, or an LSTM")
-    group.add_argument(
-        "--core_init",
-        choices=("identity", "glorot"),
-        default="identity",
-        help="rectified core: its recurrent weights start as the identity, or are drawn like all others",
-    )
-
-    group = parser.add_argument_group("REINFORCE")
-    group.add_argument(
-        "--location_mean",
-        choices=("tanh", "linear"),
-        default="tanh",
-        help="the policy's mean: tanh after a hidden layer, or linear in the core's state, as in the paper",
-    )
-    positive = number(float, 0, open_low=True)
-    group.add_argument("--std", type=positive, default=0.15, help="standard deviation of the location policy")
-    group.add_argument(
-        "--std_end",
-        type=positive,
-        default=0.05,
-        help="where it ends: std changes linearly to this, and evaluation uses this (if only --std is given: std)",
-    )
-    group.add_argument("--reinforce_weight", type=number(float, 0), default=1.0, help="weight of REINFORCE in the loss")
-    group.add_argument(
-        "--reinforce_core",
-        type=number(float, 0, 1),
-        default=0.1,
-        help="share of REINFORCE's gradient that trains core and glimpse network, too (0: the location network alone)",
-    )
-    group.add_argument(
-        "--reward",
-        choices=("right", "probability"),
-        default="probability",
-        help="1 where the most probable class is right, else 0; or the probability of the right class",
-    )
-    group.add_argument(
-        "--policy",
-        choices=("learned", "random", "center"),
-        default="learned",
-        help="where to look: learned, or uniformly random or always the middle, to show what learning is worth",
-    )
-    group.add_argument(
-        "--rollouts_per_image", type=number(int, 1, 1000), default=1, help="sampled paths per image and training step"
-    )
-    group.add_argument(
-        "--baseline",
-        choices=("learned", "leave_one_out"),
-        default="learned",
-        help="reward to expect: predicted from h_t, or what the image's other paths earned",
-    )
-    group.add_argument("--M", type=number(int, 1, 1000), default=10, help="rollouts averaged per image at test")
-    group.add_argument("--valid_M", type=number(int, 1, 1000), default=3, help="the same for validation")
-    group.add_argument(
-        "--locations",
-        choices=("sampled", "mean"),
-        default="sampled",
-        help="locations at validation and test: drawn from the policy, or its means with the first in the middle",
-    )
-
-    group = parser.add_argument_group("Data")
-    group.add_argument("--dataset", choices=DATASETS, default="mnist", help="data set")
-    group.add_argument("--source", choices=("mnist", "fashion_mnist"), default="mnist", help="images put on canvases")
-    group.add_argument("--canvas_size", type=side, default=60, help="side of a canvas in pixels")
-    group.add_argument("--num_clutter", type=number(int, 0, 1000), default=4, help="pieces of clutter on a canvas")
-    group.add_argument("--image_size", type=side, default=None, help="folder: make all images squares of this side")
-    fraction = number(float, 0, 1, open_low=True, open_high=True)
-    group.add_argument("--valid_size", type=fraction, default=0.1, help="share of the training images held out")
-    group.add_argument("--batch_size", type=size, default=128, help="images per training batch")
-    group.add_argument("--num_workers", type=number(int, 0, 64), default=0, help="threads that prepare batches ahead")
-    group.add_argument("--shuffle", **switch, default=True, help="draw a new order of the images every epoch")
-    group.add_argument("--limit", type=size, default=None, help="use only the first N images of each split")
-    group.add_argument("--augment_shift", type=number(int, 0, 100), default=2, help="random shift, up to N pixels")
-    group.add_argument(
-        "--augment_rotate", type=number(float, 0, 180), default=10.0, help="random turn, up to N degrees"
-    )
-    group.add_argument(
-        "--augment_scale", type=number(float, 0, 0.9), default=0.1, help="random zoom by 1-N to 1+N on each axis"
-    )
-    group.add_argument("--augment_shear", type=number(float, 0, 60), default=8.0, help="random shear, up to N degrees")
-    group.add_argument("--augment_flip", **switch, default=False, help="mirror half of the images, left and right")
-    group.add_argument("--pixel_mean", type=number(float), default=0.0, help="subtracted from pixels in [0, 1]")
-    group.add_argument("--pixel_std", type=positive, default=1.0, help="what pixels are divided by afterwards")
-    group.add_argument("--show_sample", **switch, default=False, help="write a grid of training images as a PNG")
-
-    group = parser.add_argument_group("Training")
-    group.add_argument("--is_train", **switch, default=True, help="train, or test a checkpoint")
-    optimizers = ("adam", "sgd", "momentum", "rmsprop", "adadelta")
-    group.add_argument("--optimizer", choices=optimizers, default="adam", help="optimiser")
-    group.add_argument("--momentum", type=number(float, 0, 1, open_high=True), default=0.5, help="momentum's momentum")
-    group.add_argument("--nesterov", **switch, default=True, help="whether that momentum is Nesterov's")
-    group.add_argument("--epochs", type=size, default=300, help="epochs to train for")
-    group.add_argument("--init_lr", type=positive, default=1e-3, help="initial learning rate")
-    group.add_argument("--min_lr", type=number(float, 0), default=0.0, help="learning rate never falls below this")
-    schedules = ("constant", "plateau", "linear", "cosine")
-    group.add_argument("--lr_schedule", choices=schedules, default="cosine", help="how the learning rate changes")
-    group.add_argument(
-        "--lr_decay_epochs", type=size, default=None, help="linear, cosine: epochs until min_lr (None: all of them)"
-    )
-    group.add_argument("--lr_patience", type=count, default=20, help="plateau: epochs without progress until a cut")
-    group.add_argument("--lr_factor", type=fraction, default=0.1, help="plateau: factor of a cut")
-    group.add_argument(
-        "--label_smoothing",
-        type=number(float, 0, 1, open_high=True),
-        default=0.0,
-        help="share of the target that is spread over all classes",
-    )
-    group.add_argument("--train_patience", type=size, default=100, help="epochs without a better model until the end")
-    group.add_argument("--clip_norm", type=number(float, 0), default=0.0, help="clip the gradient's norm (0: do not)")
-    group.add_argument("--clip_value", type=number(float, 0), default=0.0, help="clip its elements (0: do not)")
-    group.add_argument(
-        "--ema",
-        type=number(float, 0, 1, open_high=True),
-        default=0.999,
-        help="decay of the running mean of the weights that is evaluated (0: evaluate the weights themselves)",
-    )
-
-    group = parser.add_argument_group("Prediction")
-    group.add_argument(
-        "--predict", nargs="+", metavar="PATH", default=None, help="classify these images, and those in these folders"
-    )
-    group.add_argument(
-        "--invert", **switch, default=None, help="negate them: dark on light (None: where a digit plainly is that)"
-    )
-    group.add_argument("--json", **switch, default=False, help="one JSON object per image on standard output")
-
-    group = parser.add_argument_group("Deployment")
-    group.add_argument("--export", metavar="DIR", default=None, help="write the model for paddle.inference to DIR")
-    group.add_argument("--export_onnx", metavar="FILE", default=None, help="write it as ONNX (needs paddle2onnx)")
-
-    group = parser.add_argument_group("Running")
-    group.add_argument("--use_gpu", **switch, default=True, help="use the GPU if there is one")
-    group.add_argument("--best", **switch, default=True, help="test the best model, not the latest")
-    group.add_argument("--weights", default=None, metavar="FILE", help="take the model's weights from this file")
-    group.add_argument("--resume", **switch, default=False, help="go on where the last run of this name stopped")
-    group.add_argument("--random_seed", type=number(int, 0, 2**31 - 1), default=1, help="seed of everything random")
-    group.add_argument("--data_dir", default="./data", help="folder of the data")
-    group.add_argument("--ckpt_dir", default="./ckpt", help="folder of the checkpoints")
-    group.add_argument("--logs_dir", default="./logs/", help="folder of the logs")
-    group.add_argument("--plots_dir", default="./plots", help="folder of the pictures")
-    visualdl = "write scalars, paths of glimpses and histograms of the weights for VisualDL, too"
-    group.add_argument("--use_visualdl", **switch, default=False, help=visualdl)
-    group.add_argument("--use_tensorboard", **switch, default=False, help="older name of --use_visualdl")
-    group.add_argument("--print_freq", type=size, default=10, help="steps between updates of the progress bar")
-    group.add_argument("--plot_freq", type=count, default=1, help="epochs between stored glimpses (0: never)")
-    group.add_argument("--save_freq", type=count, default=0, help="steps between checkpoints (0: every ten seconds)")
+    for title, flags in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for flag in flags:
+            options = {"default": flag.default, "help": flag.help, "metavar": flag.metavar}
+            if isinstance(flag.allowed, tuple):
+                options["choices"] = flag.allowed
+            else:
+                options["type"] = flag.allowed
+            if flag.allowed in (str2bool, bool_or_auto):  # alone, a switch means True
+                options.update(nargs="?", const=True, metavar=flag.metavar or "BOOL")
+            if flag.several:
+                options["nargs"] = "+"
+            group.add_argument(f"--{flag.name}", **options)
     return parser
 
 
@@ -298,10 +601,10 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
-    for name, sets in OF_CANVASES.items():
-        if name in config.explicit and config.dataset not in sets and not config.weights:  # they may say the data set
+    for flag in FLAGS:  # with --weights, the file may say the data set
+        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and not config.weights:
             raise UserError(
-                f"--{name}={getattr(config, name)} is for canvases, --dataset={' or '.join(sets)}, and this is "
+                f"--{flag.name}={getattr(config, flag.name)} is for --dataset={' or '.join(flag.only)}, and this is "
                 f"--dataset={config.dataset}"
             )
     check(config)
@@ -336,26 +639,6 @@ def check(config: argparse.Namespace) -> None:
     wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
     if len(wishes) > 1 and wishes != ["export", "export_onnx"]:
         raise UserError(f"--{wishes[0]} and --{wishes[-1]} are two different things to do: choose one")
-    names = ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "export", "export_onnx")
-    paths = [(name, getattr(config, name)) for name in names]
-    for name, value in paths + [("predict", path) for path in config.predict or []]:
-        if value is not None and (not value or "\0" in value):
-            raise UserError(f"--{name}={value!r} is not a path")
-
-
-# What makes another model, and so another run name, when it differs from its default: flag and its mark in the name.
-NAME_PARTS = {
-    "core": "",
-    "hidden_size": "h",
-    "glimpse_hidden": "g",
-    "loc_hidden": "l",
-    "unit_pixels": "unit",
-    "first_reach": "first",
-    "policy": "",
-    "location_mean": "",
-    "pixel_mean": "pixelmean",
-    "pixel_std": "pixelstd",
-}
 
 
 def data_set(config: argparse.Namespace) -> str:
@@ -389,10 +672,9 @@ def experiment_name(config: argparse.Namespace) -> str:
         name = c.model if c.dataset == "folder" else f"{c.model}_{data_set(c)}"
     elif c.dataset not in ("mnist", "folder"):
         name += f"_{data_set(c)}"
-    defaults = build_parser()
-    for flag, mark in NAME_PARTS.items():
-        if getattr(c, flag) != defaults.get_default(flag):
-            name += f"_{mark}{getattr(c, flag)}"
+    for flag in FLAGS:
+        if flag.mark not in (None, HEAD) and getattr(c, flag.name) != flag.default:
+            name += f"_{flag.mark}{getattr(c, flag.name)}"
     if c.dataset == "folder":
         name += f"_{data_set(c)}"  # last, since the user chose the words in it
     return name
@@ -401,33 +683,3 @@ def experiment_name(config: argparse.Namespace) -> str:
 def run_name(config: argparse.Namespace) -> str:
     """The name that all files of a run begin with; where there are several runs, it tells their seeds."""
     return experiment_name(config) + (f"_seed{config.random_seed}" if config.num_runs > 1 else "")
-
-
-# Flags that a resumed run may change: they decide where, how long and how loudly, but not what is computed.
-FREE = frozenset(
-    "epochs train_patience use_gpu num_workers print_freq plot_freq save_freq M show_sample use_visualdl "
-    "use_tensorboard is_train best resume weights num_runs data_dir ckpt_dir logs_dir plots_dir".split()
-)
-# Those of them that a resumed run keeps unless they are given anew.
-KEPT = "epochs train_patience num_workers print_freq plot_freq save_freq M use_visualdl use_tensorboard".split()
-# Flags that make a model what it is: a checkpoint decides them.
-ARCHITECTURE = (
-    "model patch_size glimpse_scale num_patches loc_hidden glimpse_hidden num_glimpses hidden_size core location_mean "
-    "std std_end pixel_mean pixel_std unit_pixels first_reach policy"
-).split()
-# What files that are older than these flags do not say of themselves.
-BEFORE = {
-    "first_reach": 1.0,
-    "reinforce_core": 0.0,
-    "reward": "right",
-    "core_init": "glorot",
-    "augment_flip": False,
-    "label_smoothing": 0.0,
-    "location_mean": "tanh",
-}
-# Flags that say which images a model was trained on: a checkpoint decides them unless they are given.
-DATA = "dataset source canvas_size num_clutter image_size".split()
-
-
-# Flags that may be None. The first is so where only --std is given.
-OPTIONAL = frozenset("std_end preset unit_pixels image_size limit lr_decay_epochs weights".split())

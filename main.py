@@ -2,6 +2,7 @@
 
     python main.py                      # train
     python main.py --resume=True        # go on exactly where it stopped
+    python main.py --resume=auto        # go on if this very training was begun, else start
     python main.py --is_train=False     # test the best checkpoint
     python main.py --predict PATH...    # classify own images with it
     python main.py --export=DIR         # write it for other programs
@@ -49,6 +50,8 @@ def main(config) -> int:
         with processes.together():
             if config.predict:
                 return 1 if processes.is_first() and predict(config, out) else 0
+            if config.resume == "auto":
+                config.resume = config.is_train and seeds.begun(config)
             if config.export or config.export_onnx:
                 if processes.is_first():
                     export(config)

@@ -12,9 +12,7 @@ main() { # print the command as one would type it, and run it
 }
 
 train() { # to the end, from wherever it is
-  local resume
-  resume=$(python experiments/resume_flag.py "$@")
-  main "$@" $resume # without quotes, so that nothing is no flag
+  main --resume=auto "$@"
 }
 
 apart() { # $1: train or row; $2: folders that a variant has for itself, since most share a run name; then its flags

@@ -1,24 +1,46 @@
 """Tests of config: every flag and what it may be, what names a run, and what a checkpoint decides."""
 
 import argparse
+import importlib
 import json
 import re
 import sys
+import types
 
 import hypothesis
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import BEFORE, OF_CANVASES, OPTIONAL, build_parser, data_set, get_config, run_name, str2bool
+from config import (
+    ARCHITECTURE,
+    BEFORE,
+    DATA,
+    DECIDING,
+    FLAGS,
+    FREE,
+    GROUPS,
+    IN_FILES,
+    KEPT,
+    LOOKING,
+    OPTIONAL,
+    PATHS,
+    bool_or_auto,
+    build_parser,
+    data_set,
+    get_config,
+    run_name,
+    str2bool,
+)
 from ram.presets import PRESETS
-from ram.runs.settings import adopt, deciding, settings
+from ram.runs.settings import adopt, completed, deciding, settings
 from utils import UserError
 
-FLAGS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
-SWITCHES = [name for name, action in FLAGS.items() if action.type is str2bool]
-TEXTS = ["data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights", "predict", "export", "export_onnx"]
-NUMBERS = [name for name, action in FLAGS.items() if name not in [*SWITCHES, *TEXTS] and not action.choices]
+ACTIONS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}
+SWITCHES = [flag.name for flag in FLAGS if flag.allowed in (str2bool, bool_or_auto)]
+CHOICES = {flag.name: flag.allowed for flag in FLAGS if isinstance(flag.allowed, tuple)}
+NUMBERS = [flag.name for flag in FLAGS if flag.name not in (*SWITCHES, *PATHS, *CHOICES)]
 # Flags that mean nothing alone, and what makes them meaningful.
 COMPANIONS = {"json": ["--predict=x"], "invert": ["--predict=x"], "image_size": ["--dataset=folder"]}
 COMPANIONS.update(dict.fromkeys(("source", "canvas_size", "num_clutter"), ["--dataset=cluttered_mnist"]))
@@ -142,20 +164,20 @@ def test_numbers_outside_their_range_are_refused(name):
     refused, accepted = RANGES[name]
     for text in [*refused, "nan", "inf", "-inf", "NaN", "1e400", "-1e400", "1" + 400 * "0", "text", "", "0x10", "1,5"]:
         assert name in error_of(f"--{name}={text}")
-    kind = int if type(FLAGS[name].default) is int or name in ("limit", "lr_decay_epochs", "image_size") else float
+    kind = int if type(ACTIONS[name].default) is int or name in ("limit", "lr_decay_epochs", "image_size") else float
     for text in accepted:
         value = getattr(get_config([f"--{name}={text}", *COMPANIONS.get(name, [])]), name)
         assert value == float(text) and type(value) is kind
 
 
-@pytest.mark.parametrize("name", [name for name, action in FLAGS.items() if action.choices])
+@pytest.mark.parametrize("name", CHOICES)
 def test_choices(name):
-    for choice in [choice for choice in FLAGS[name].choices if choice != "help"]:
+    for choice in [choice for choice in CHOICES[name] if choice != "help"]:
         others = ["--rollouts_per_image=2"] if name == "baseline" else COMPANIONS.get(name, [])
         assert getattr(get_config([f"--{name}={choice}", *others]), name) == choice
-    for word in ("", "none", FLAGS[name].choices[0].upper()):
+    for word in ("", "none", CHOICES[name][0].upper()):
         message = error_of(f"--{name}={word}")
-        assert f"--{name}" in message and all(choice in message for choice in FLAGS[name].choices)
+        assert f"--{name}" in message and all(choice in message for choice in CHOICES[name])
 
 
 def test_who_names_one_standard_deviation_gets_that_one():
@@ -173,7 +195,7 @@ def test_preset_sets_defaults_that_flags_override():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
-    assert set(PRESETS[name].flags) <= set(FLAGS)
+    assert set(PRESETS[name].flags) <= set(ACTIONS)
     get_config([f"--{flag}={value}" for flag, value in PRESETS[name].flags.items() if value is not None])
 
 
@@ -206,10 +228,10 @@ def test_what_decides_a_training():
 
 
 def test_choices_that_have_to_be_there():
-    assert {"mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"} <= set(FLAGS["dataset"].choices)
-    assert {"adam", "sgd", "momentum", "rmsprop", "adadelta"} <= set(FLAGS["optimizer"].choices)
-    assert {"constant", "plateau", "linear", "cosine"} <= set(FLAGS["lr_schedule"].choices)
-    assert {"sampled", "mean"} <= set(FLAGS["locations"].choices)
+    assert {"mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"} <= set(CHOICES["dataset"])
+    assert {"adam", "sgd", "momentum", "rmsprop", "adadelta"} <= set(CHOICES["optimizer"])
+    assert {"constant", "plateau", "linear", "cosine"} <= set(CHOICES["lr_schedule"])
+    assert {"sampled", "mean"} <= set(CHOICES["locations"])
 
 
 @pytest.mark.parametrize(
@@ -228,7 +250,7 @@ def test_choices_that_have_to_be_there():
         (["--json"], ["json", "predict"]),
         (["--invert=False"], ["invert", "predict"]),
         (["--image_size=32"], ["image_size", "folder", "mnist"]),
-        (["--source=fashion_mnist"], ["source", "mnist", "canvas"]),
+        (["--source=fashion_mnist"], ["source", "mnist", "translated_mnist or cluttered_mnist"]),
         (["--canvas_size=100", "--dataset=folder"], ["canvas_size", "folder", "canvas"]),
         (["--num_clutter=3", "--preset=translated"], ["num_clutter", "cluttered_mnist", "translated_mnist"]),
     ],
@@ -243,7 +265,7 @@ def test_values_that_contradict_each_other_are_refused(argv, named):
 
 def test_list_is_used_and_the_arguments_of_the_process_are_not(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["notebook", "-f", "kernel.json", "--epochs=7"])
-    assert get_config([]).epochs == FLAGS["epochs"].default
+    assert get_config([]).epochs == ACTIONS["epochs"].default
     assert get_config(["--epochs=3"]).epochs == 3
     monkeypatch.setattr(sys, "argv", ["main.py", "--epochs=7"])
     assert get_config().epochs == 7
@@ -281,9 +303,75 @@ def test_help_names_every_flag_and_its_default(capsys):
         get_config(["--help"])
     assert ended.value.code in (0, None)
     text = capsys.readouterr().out
-    for name, action in FLAGS.items():
+    for name, action in ACTIONS.items():
         assert f"--{name}" in text and action.help
     assert "%" not in text.replace("1-N to 1+N", "")
+
+
+# ---- the table of flags
+
+
+def test_every_flag_is_in_the_table_and_in_the_parser_once_and_says_the_same_there():
+    assert list(ACTIONS) == [flag.name for flag in FLAGS] and len(set(ACTIONS)) == len(FLAGS)
+    for flag in FLAGS:
+        action = ACTIONS[flag.name]
+        assert (action.default, action.help) == (flag.default, flag.help)
+        assert flag.allowed == (tuple(action.choices) if action.choices else action.type)
+    groups = build_parser()._action_groups[2:]  # the first two are argparse's own
+    assert {group.title: [action.dest for action in group._group_actions] for group in groups} == {
+        title: [flag.name for flag in flags] for title, flags in GROUPS.items()
+    }
+
+
+def test_every_flag_decides_something_that_there_is():
+    for flag in FLAGS:
+        assert flag.decides in ("model", "data", "training", "running", "use"), flag.name
+        assert flag.on_resume in ("same", "keep", "change"), flag.name
+        assert flag.help and set(flag.only) <= set(CHOICES["dataset"]), flag.name
+        assert flag.before is None or flag.decides in ("model", "data", "training"), flag.name
+        assert flag.default is not None or flag.optional, flag.name
+
+
+def test_what_the_table_says_by_example():
+    assert {"patch_size", "core", "std", "pixel_mean", "model"} <= set(ARCHITECTURE) and "core_init" not in ARCHITECTURE
+    assert set(DATA) == {"dataset", "source", "canvas_size", "num_clutter", "image_size"}
+    assert set(DECIDING) >= {*ARCHITECTURE, *DATA, "epochs", "train_patience", "init_lr", "random_seed", "limit"}
+    assert not {"M", "preset", "data_dir", "num_workers", "predict", "num_runs"} & set(DECIDING)
+    assert {"epochs", "data_dir", "resume", "use_gpu"} <= FREE and not {"init_lr", "preset", "valid_M"} & FREE
+    assert {"epochs", "M", "num_workers"} <= set(KEPT) <= FREE and "data_dir" not in KEPT
+    assert set(ACTIONS) - set(IN_FILES) == {"predict", "invert", "json", "export", "export_onnx", "resume"}
+    assert {"std", "locations"} <= set(LOOKING) and not {"M", "pixel_mean", "dataset"} & set(LOOKING)
+    assert sorted(PATHS) == "ckpt_dir data_dir export export_onnx logs_dir plots_dir predict weights".split()
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_flag_that_a_file_lacks_has_the_value_from_before_it_existed(name):
+    saved = settings(get_config([]))
+    older = {key: value for key, value in saved.items() if key != name}
+    assert completed(older)[name] == BEFORE[name] and completed(saved) == saved
+    config = get_config([])
+    adopt(config, completed(older), "FILE", [name])
+    assert getattr(config, name) == BEFORE[name]
+
+
+def test_a_flag_of_the_model_is_one_entry_of_the_table(monkeypatch):
+    """A flag that is put into the table is parsed, saved, compared, adopted, named and refused to a baseline."""
+    flag = FLAGS[0]._replace(name="gates", allowed=("one", "two"), default="one", help="gates", decides="model")
+    flag = flag._replace(looking=True, mark="gates", before="two", optional=False)
+    code = (ROOT / "config.py").read_text(encoding="utf-8")
+    entry = f"    {chr(34)}Core network{chr(34)}: [\n        Flag(*{tuple(flag)!r}),\n"
+    monkeypatch.setitem(sys.modules, "config", types.ModuleType("config"))
+    exec(code.replace('    "Core network": [\n', entry, 1), sys.modules["config"].__dict__)
+    monkeypatch.delitem(sys.modules, "ram.runs.settings")
+    config, rules = sys.modules["config"], importlib.import_module("ram.runs.settings")
+    monkeypatch.setattr(sys.modules["ram.runs"], "settings", sys.modules["ram.runs.settings"])
+    two = config.get_config(["--gates=two"])
+    assert two.gates == "two" and config.run_name(two) == "ram_6_8x8_1_gatestwo"
+    assert rules.settings(two)["gates"] == "two" and rules.completed({})["gates"] == "two"
+    assert rules.differences(rules.settings(two), rules.settings(config.get_config([]))) == "--gates=two (not one)"
+    rules.adopt(two, {"gates": "two"}, "FILE", config.ARCHITECTURE)
+    with pytest.raises(UserError, match="--gates"):
+        config.get_config(["--gates=two", "--model=conv"])
 
 
 # ---- names of runs
@@ -332,8 +420,7 @@ def what_it_is(flags):
 
 
 def config_of(flags):
-    refused = ["image_size"] if flags["dataset"] != "folder" else []
-    refused += [name for name, data_sets in OF_CANVASES.items() if flags["dataset"] not in data_sets]
+    refused = [flag.name for flag in FLAGS if flag.only and flags["dataset"] not in flag.only]
     return get_config([f"--{name}={v}" for name, v in flags.items() if v is not None and name not in refused])
 
 
@@ -375,7 +462,7 @@ def test_data_sets_by_name():
 def test_settings_are_the_flags_as_plain_data():
     config = get_config(["--epochs=3", "--weights=a.pdparams"])
     kept = settings(config)
-    assert "explicit" not in kept and set(kept) <= set(FLAGS) and list(kept) == sorted(kept)
+    assert "explicit" not in kept and set(kept) <= set(ACTIONS) and list(kept) == sorted(kept)
     assert kept["epochs"] == 3 and kept["weights"] == "a.pdparams" and kept["limit"] is None
     assert json.loads(json.dumps(kept)) == kept
 
@@ -406,7 +493,7 @@ def test_adopt_lets_given_flags_win_where_it_is_not_strict():
 
 def test_flag_that_is_given_its_default_gives_the_default():
     defaults = get_config([])
-    for name in FLAGS:
+    for name in ACTIONS:
         value = getattr(defaults, name)
         if value is not None:
             again = getattr(get_config([f"--{name}", str(value), *COMPANIONS.get(name, [])]), name)
@@ -445,7 +532,7 @@ def test_adopt_keeps_every_value_that_a_run_can_save():
 
 
 def test_what_may_be_none():
-    assert OPTIONAL == {"std_end", *(n for n, v in settings(get_config([])).items() if v is None)}
+    assert OPTIONAL == {"std_end", *(name for name, action in ACTIONS.items() if action.default is None)}
 
 
 def test_space_around_a_number_does_not_break_the_one_line():

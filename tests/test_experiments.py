@@ -10,13 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, folders
 
-import main
-from config import BEFORE, get_config, run_name
-from ram.runs import checkpoint
-from ram.runs.files import RunFiles
-
-sys.path.insert(0, str(ROOT / "experiments"))
-from resume_flag import can_go_on
+from config import get_config, run_name
 
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name != "common.sh")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
@@ -62,8 +56,8 @@ def test_commands_are_understood_and_no_training_overwrites_another(script, tmp_
 
 
 def test_short_ablations_are_those_of_the_results(tmp_path):
-    own_folders = re.compile(r" --(ckpt|logs|plots)_dir=\S+")
-    commands = [own_folders.sub("", " ".join(flags)) for flags in commands_of("short.sh", tmp_path)]
+    not_shown = re.compile(r"^--resume=auto | --(ckpt|logs|plots)_dir=\S+")
+    commands = [not_shown.sub("", " ".join(flags)) for flags in commands_of("short.sh", tmp_path)]
     results = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
     parts = [part for name, part in results["ablations"].items() if not name.endswith("-full")]
     rows = [row for part in parts for row in part["rows"]]
@@ -92,25 +86,6 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
         "fashion_mnist_pixelmean0.286_pixelstd0.353",
     )
     assert rows["baselines.sh"] == {f"{model}_{task}" for model in ("fc64", "fc256", "conv") for task in tasks}
-
-
-def test_flag_to_go_on_is_given_where_these_very_settings_were_begun(tmp_path, tiny_mnist, monkeypatch):
-    flags = [*folders(tmp_path, tiny_mnist.folder), *"--model=fc64 --epochs=1 --limit=96 --use_gpu=False".split()]
-    assert not can_go_on(get_config(flags))
-    with tiny_mnist.registered():
-        main.main(get_config(flags))
-        main.main(get_config([*flags, "--num_runs=2"]))
-    assert can_go_on(get_config(flags)) and can_go_on(get_config([*flags, "--M=3", "--plot_freq=0"]))
-    assert can_go_on(get_config([*flags, "--num_runs=3"]))
-    for other in ("--epochs=2", "--limit=97", "--init_lr=0.002", "--random_seed=2", "--model=conv"):
-        assert not can_go_on(get_config([*flags, other]))
-    files = RunFiles(get_config(flags))
-    state = checkpoint.read(files.latest)
-    del state["settings"]["augment_flip"]  # as in a checkpoint that is older than the flag
-    checkpoint.write(files.latest, state)
-    assert can_go_on(get_config(flags))
-    monkeypatch.setitem(BEFORE, "augment_flip", True)
-    assert not can_go_on(get_config(flags)), "then it was trained otherwise"
 
 
 def test_script_goes_on_and_begins_anew_and_stops_at_an_error(tmp_path, tiny_mnist):

@@ -20,7 +20,7 @@ import pytest
 from helpers import ROOT, copy_checkout, run_as_main, same
 
 import main
-from config import CANVASES, get_config, run_name
+from config import CANVASES, IN_FILES, PATHS, get_config, run_name
 from data_loader import get_test, get_train_valid
 from ram.build import build_model, load_weights
 from ram.evaluation import evaluate
@@ -117,7 +117,7 @@ def check_pair(folder, name):
     assert facts.keys() == FACTS.keys()
     assert facts["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert weights.stat().st_size < 3_000_000
-    assert not set(publishing.MACHINE) & set(facts["settings"])
+    assert set(facts["settings"]) == set(IN_FILES) - set(PATHS), "they name every flag"
     config = published.trained_as(facts["settings"], name)
     assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
     assert facts["seed"] == config.random_seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0

@@ -13,7 +13,7 @@ from helpers import folders, run_as_main, same
 
 import main
 import trainer
-from config import get_config
+from config import BEFORE, get_config
 from ram import evaluation
 from ram.runs import checkpoint, seeds
 from ram.system.signals import Interrupted
@@ -287,3 +287,58 @@ def test_settings_of_the_caller_stay_as_they_are(place):
     before = argparse.Namespace(**vars(config))
     main.main(config)
     assert config == before
+
+
+# ---- --resume=auto
+
+
+@pytest.mark.parametrize("runs", [[], ["--num_runs=2"]], ids=["one", "several"])
+def test_auto_starts_then_goes_on_to_the_same_end(place, other, monkeypatch, runs):
+    other.run(*FLAGS, *runs)
+    with monkeypatch.context() as patch:
+        signal_at_step(patch, 5)
+        with pytest.raises(Interrupted):
+            place.run(*FLAGS, *runs, "--resume=auto")
+    printed = place.run(*FLAGS, *runs, "--resume=auto", "--num_workers=2")
+    assert any(line.startswith("[*] Resuming") for line in printed)
+    latest = [path.name for path in (other.root / "ckpt").glob("*_ckpt.pdparams")]
+    assert len(latest) == (2 if runs else 1)
+    for name in latest:
+        ends = [checkpoint.read(str(one.root / "ckpt" / name)) for one in (place, other)]
+        assert same(*({key: end[key] for key in ("model", "ema", "optimizer", "epoch")} for end in ends))
+    assert any("is finished: 2 epochs" in line for line in place.run(*FLAGS, *runs, "--resume=auto"))
+    assert not (place.root / "ckpt" / "old").exists()
+
+
+def test_auto_starts_anew_where_other_settings_were_trained(place):
+    place.run(*FLAGS)
+    before = {path.name: path.read_bytes() for path in (place.root / "ckpt").glob("*.pdparams")}
+    printed = place.run(*FLAGS, "--init_lr=0.01", "--resume=auto")
+    assert any("trained with other settings: --init_lr=0.02 (not 0.01)" in line for line in printed)
+    (moved,) = (place.root / "ckpt" / "old").iterdir()
+    assert {path.name: path.read_bytes() for path in moved.glob("*.pdparams")} == before
+
+
+def test_what_auto_takes_for_the_same_training(place, monkeypatch):
+    place.run(*FLAGS)
+    place.run(*FLAGS, "--num_runs=2")
+    begun = lambda *more: seeds.begun(get_config(place.arguments(*FLAGS, *more)))  # noqa: E731
+    assert begun() and begun("--M=4", "--plot_freq=0") and begun("--num_runs=3")
+    for other in ("--epochs=3", "--limit=97", "--init_lr=0.002", "--random_seed=2", "--model=conv"):
+        assert not begun(other), other
+    latest = str(place.root / "ckpt" / f"{NAME}_ckpt.pdparams")
+    state = checkpoint.read(latest)
+    del state["settings"]["augment_flip"]  # as in a checkpoint that is older than the flag
+    checkpoint.write(latest, state)
+    assert begun()
+    monkeypatch.setitem(BEFORE, "augment_flip", True)
+    assert not begun(), "then it was trained otherwise"
+
+
+def test_auto_means_nothing_to_a_test_and_does_not_go_with_weights(place):
+    place.run(*FLAGS)
+    before = place.files()
+    place.run(*FLAGS, "--is_train=False", "--resume=auto")
+    assert place.files() == before
+    with pytest.raises(UserError, match="--weights=x starts a new training"):
+        get_config(["--resume=auto", "--weights=x"])

@@ -10,8 +10,9 @@ from typing import Callable, NamedTuple
 from config import FREE, experiment_name, run_name
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles, locked, move_aside
-from ram.runs.settings import settings
+from ram.runs.settings import deciding, differences, settings
 from ram.system import processes
+from utils import printable
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 
@@ -74,6 +75,26 @@ def each(config: argparse.Namespace) -> list[argparse.Namespace]:
     explicit = config.explicit | {"random_seed"}
     seeds = range(config.random_seed, config.random_seed + config.num_runs)
     return [argparse.Namespace(**{**vars(config), "random_seed": seed, "explicit": explicit}) for seed in seeds]
+
+
+def begun(config: argparse.Namespace) -> bool:
+    """Find out whether this very training was begun, its length included: `--resume=auto` then goes on with it.
+
+    Of several runs, the first that has a checkpoint decides.
+
+    Raises:
+        UserError: the checkpoint cannot be read.
+    """
+    for one in each(config):
+        files = RunFiles(one)
+        if files.started():
+            saved, wanted = checkpoint.read_latest(files.latest).get("settings"), settings(one)
+            if isinstance(saved, dict) and deciding(saved) == deciding(wanted):
+                return True
+            others = differences(saved, wanted) or "another --random_seed" if isinstance(saved, dict) else "none"
+            print(f"[*] {files.latest} was trained with other settings: {printable(others)}")
+            return False
+    return False
 
 
 def spread(values: list[float]) -> dict[str, float | None]:

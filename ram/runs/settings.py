@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import BEFORE, FREE, LOOKING, OPTIONAL, build_parser, check
+from config import BEFORE, DECIDING, IN_FILES, LOOKING, OPTIONAL, build_parser, check
 from utils import UserError
 
 # What the files of the older Paddle version do not say of themselves.
@@ -12,33 +12,32 @@ OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_en
 
 
 def settings(config: argparse.Namespace) -> dict:
-    """The flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    unkept = ("explicit", "resume", "predict", "invert", "json", "export", "export_onnx")
-    return {name: value for name, value in sorted(vars(config).items()) if name not in unkept}
+    """Return the flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
+    return {name: getattr(config, name) for name in sorted(IN_FILES)}
 
 
 def completed(saved: dict) -> dict:
-    """The settings in a file, with those that it does not say because it is older than their flags."""
+    """Add to the settings in a file the flags that it is too old for, with what was done before these flags existed."""
     return {**BEFORE, **saved}
 
 
 def deciding(saved: dict) -> dict:
-    """Those of the settings that decide what a training computes: two trainings that share them are the same."""
+    """Return the settings that decide what a training computes: two trainings that share them are the same."""
     known = completed(saved)
-    idle = FREE - {"epochs", "train_patience"} | {"preset"}  # the schedules depend on the length
+    idle: list[str] = []
     if known.get("model") != "ram":
-        idle |= set(LOOKING)
+        idle = LOOKING
     elif known.get("core") == "lstm":
-        idle |= {"core_init"}
-    return {name: value for name, value in known.items() if name not in idle}
+        idle = ["core_init"]
+    return {name: value for name, value in known.items() if name in DECIDING and name not in idle}
 
 
 def differences(saved: dict, wanted: dict) -> str:
-    """In which settings that decide something, but the seed, one training is not the other; "" if in none.
+    """Describe the deciding settings, other than the seed, in which two trainings differ ("" if in none).
 
     Args:
-        saved: the settings that it had.
-        wanted: those that it should have had, which are named beside them.
+        saved: the settings of the one.
+        wanted: the settings of the other, which stand in brackets.
     """
     had, should = deciding(saved), deciding(wanted)
     names = sorted(name for name in had.keys() | should.keys() if had.get(name) != should.get(name))
@@ -48,7 +47,7 @@ def differences(saved: dict, wanted: dict) -> str:
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:
-    """Take the named settings from a checkpoint, in place.
+    """Take the named settings from a checkpoint into `config`, in place.
 
     Args:
         config: the flags of this run.
@@ -74,7 +73,7 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
 
 
 def _as_flags(saved: dict, path: str) -> dict:
-    """The settings of a file, after the same checks as flags have to pass: a file may say anything."""
+    """Return the settings of a file after the checks that flags have to pass: a file may say anything."""
     try:
         flags = [f"--{name}={value}" for name, value in saved.items() if value is not None or name not in OPTIONAL]
         parsed = vars(build_parser().parse_args(flags))

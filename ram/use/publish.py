@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from config import Parser, get_config
+from config import PATHS, Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.published import load, path_of, summary, trained_as
@@ -26,7 +26,6 @@ from utils import UserError, make_folder
 
 LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
 ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
-MACHINE = ("data_dir", "ckpt_dir", "logs_dir", "plots_dir", "weights")  # settings that are paths of one machine
 
 
 def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None = None, force: bool = False) -> None:
@@ -63,7 +62,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     trained = trained._replace(weights={key: value.astype(np.float32) for key, value in rounded.items()})
     config.data_dir = data_dir
     facts = {
-        "settings": {key: value for key, value in trained.settings.items() if key not in MACHINE},
+        "settings": {key: value for key, value in trained.settings.items() if key not in PATHS},
         "epoch": trained.epoch,
         "epochs": len(history),
         "seconds": round(sum(record["seconds"] for record in history), 1),

@@ -12,10 +12,10 @@ from helpers import registered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_config import FLAGS, NUMBERS, SWITCHES
+from test_config import ACTIONS, CHOICES, NUMBERS, SWITCHES
 
 import main
-from config import get_config, run_name
+from config import PATHS, get_config, run_name
 from ram.data.sources import DATASETS
 from utils import UserError
 
@@ -29,7 +29,7 @@ text = st.sampled_from(NASTY) | st.text(max_size=12) | st.integers().map(str) | 
 def flag(draw_value=text):
     """A flag in any of the spellings, with a value or without."""
     name = st.sampled_from(
-        ["--" + name for name in FLAGS] + ["--help", "--no_such_flag", "--epoch", "-h", "--", "word"]
+        ["--" + name for name in ACTIONS] + ["--help", "--no_such_flag", "--epoch", "-h", "--", "word"]
     )
     return st.one_of(
         st.tuples(name, draw_value).map(lambda pair: ["=".join(pair)]),
@@ -53,12 +53,12 @@ def ends_well(function, *arguments):
 
 
 def choices(name):
-    return st.sampled_from([str(choice) for choice in FLAGS[name].choices])
+    return st.sampled_from([str(choice) for choice in CHOICES[name]])
 
 
 def test_any_arguments_are_settings_or_one_line(times, capsys):
     valid = [st.tuples(st.just(name), choices(name)).map(lambda pair: [f"--{pair[0]}={pair[1]}"])
-             for name, action in FLAGS.items() if action.choices]  # fmt: skip
+             for name in CHOICES]  # fmt: skip
     lists = st.lists(flag() | st.one_of(valid), max_size=6).map(lambda parts: list(itertools.chain(*parts)))
 
     @settings(max_examples=times, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck)
@@ -77,9 +77,9 @@ test_any_arguments_are_settings_or_one_line = pytest.mark.row("flags")(test_any_
 # Values that are allowed and cheap; all others of these flags are left to the test above.
 CHEAP = {
     **{name: st.integers(0, 9).map(str) for name in NUMBERS},
-    **{name: st.floats(0, 2).map(repr) for name in NUMBERS if "." in str(FLAGS[name].default)},
+    **{name: st.floats(0, 2).map(repr) for name in NUMBERS if "." in str(ACTIONS[name].default)},
     **{name: st.sampled_from(["True", "False"]) for name in SWITCHES},
-    **{name: choices(name) for name, action in FLAGS.items() if action.choices},
+    **{name: choices(name) for name in CHOICES},
     "init_lr": st.sampled_from(["1e-30", "0.001", "1", "1e30"]),
     "canvas_size": st.sampled_from(["27", "28", "29", "40"]),
     "image_size": st.sampled_from(["1", "8", "28"]),
@@ -87,10 +87,11 @@ CHEAP = {
     "num_patches": st.sampled_from(["1", "2", "3"]),
     "num_runs": st.sampled_from(["1", "2"]),
     "M": st.sampled_from(["1", "2"]),
+    "resume": st.sampled_from(["True", "False", "auto"]),
     "preset": st.none(),
     "epochs": st.sampled_from(["1", "2"]),
 }
-NOT_FREE = "limit use_gpu data_dir ckpt_dir logs_dir plots_dir weights predict preset help".split()
+VARIED = [name for name in ACTIONS if name not in {"limit", "use_gpu", "preset", *PATHS} - {"export", "export_onnx"}]
 
 
 @pytest.fixture
@@ -113,11 +114,10 @@ def test_any_cheap_run_ends_well(times, places, capsys, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     numbers = itertools.count()
-    names = [name for name in FLAGS if name not in NOT_FREE]
-    one = st.sampled_from(names).flatmap(lambda name: (CHEAP.get(name, text) | text).map(lambda v: f"--{name}={v}"))
+    one = st.sampled_from(VARIED).flatmap(lambda name: (CHEAP.get(name, text) | text).map(lambda v: f"--{name}={v}"))
     paths = st.sampled_from(["{root}/file", "{root}/absent", "{root}/data/train/dark/0.png", "{root}/data/train", ""])
     path = st.tuples(st.sampled_from(["weights", "predict", "ckpt_dir"]), paths).map("=".join).map("--{}".format)
-    cheap = st.lists(st.sampled_from(names).flatmap(lambda name: CHEAP.get(name, st.nothing()).map(
+    cheap = st.lists(st.sampled_from(VARIED).flatmap(lambda name: CHEAP.get(name, st.nothing()).map(
         lambda v: f"--{name}={v}")), min_size=1, max_size=8)  # fmt: skip
 
     @settings(max_examples=times, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck)
