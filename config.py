@@ -36,9 +36,7 @@ def bool_or_auto(text: str) -> bool | str:
 
 
 def path(text: str) -> str:
-    """Any text that can be a path."""
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+    """A path as it is; `check` looks at it."""
     return text
 
 
@@ -639,6 +637,11 @@ def check(config: argparse.Namespace) -> None:
     wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
     if len(wishes) > 1 and wishes != ["export", "export_onnx"]:
         raise UserError(f"--{wishes[0]} and --{wishes[-1]} are two different things to do: choose one")
+    for name in PATHS:
+        values = getattr(config, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and (not value or "\0" in value):
+                raise UserError(f"--{name}={value!r} is not a path")
 
 
 def data_set(config: argparse.Namespace) -> str:
