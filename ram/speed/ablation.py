@@ -1,0 +1,76 @@
+"""What each optimization is worth, and how long the default recipe takes to a given error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from config import get_config
+from ram.speed.cases import ROOT
+from utils import UserError
+
+# What makes training fast. Without it: Python to run before and after paddle is set up, and environment variables.
+NO_MEMORY = "cpu.keep_memory = lambda: None"
+
+PLAIN = "import model; model.RecurrentAttention.rollout = model.RecurrentAttention.plain_rollout"
+
+ABLATION = {
+    "everything": ("", "", {}),
+    "the plain rollout": ("", PLAIN, {}),
+    "freed memory given back": (NO_MEMORY, "", {}),
+    "MKL's own choice of kernels": ("", "", {"MKL_DEBUG_CPU_TYPE": "0"}),
+    "one thread": ("", "", {"OMP_NUM_THREADS": "1"}),
+    "none of them": (NO_MEMORY, PLAIN, {"MKL_DEBUG_CPU_TYPE": "0", "OMP_NUM_THREADS": "1"}),
+}
+
+
+def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict[str, float]]:
+    """Training images per second without each optimisation: {what: {case: median}}, in processes that take turns."""
+    rates = {what: {name: [] for name in names} for what in ABLATION}
+    for _ in range(rounds):
+        for what, (before, after, environment) in ABLATION.items():
+            for name in names:
+                print(f"\r{name}, {what:<40}", end="", file=sys.stderr, flush=True)
+                script = (
+                    f"from ram.system import cpu\n{before}\ncpu.prepare_cpu()\n{after}\n"
+                    "from ram.speed.cases import CASES, Case\n"
+                    f"case = Case({name!r}, CASES[{name!r}], {os.path.abspath(data_dir)!r})\n"
+                    "case.train(10)\ncase.train(50)\nprint(case.train_rates[-1])"
+                )
+                environ = {**os.environ, **environment}
+                run = subprocess.run(
+                    [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+                )
+                rates[what][name].append(float(run.stdout.split()[-1]))
+    print(file=sys.stderr)
+    return {what: {name: statistics.median(values) for name, values in row.items()} for what, row in rates.items()}
+
+
+class Reached(Exception):
+    """The validation error is low enough."""
+
+
+def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
+    """Train with the default recipe, but M=10 at validation, until that error (in percent) is undercut.
+
+    Returns:
+        "epochs", and "minutes" with all validations in them.
+    """
+    from data_loader import get_train_valid
+    from trainer import Trainer
+
+    def log(record: dict, _) -> None:
+        if record["val_err"] < error:
+            raise Reached
+
+    config = get_config(["--valid_M=10", f"--data_dir={os.path.abspath(data_dir)}"])
+    trainer = Trainer(config, *get_train_valid(config), save=lambda _: None, save_best=lambda _: None, log=log)
+    began = time.perf_counter()
+    with contextlib.suppress(Reached):
+        trainer.fit()
+        raise UserError(f"the training has ended with no validation error below {error} %")
+    return {"epochs": trainer.epoch, "minutes": (time.perf_counter() - began) / 60}
