@@ -64,13 +64,6 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
     return parse
 
 
-LARGEST = 10**6  # for sizes and counts: beyond it lies a typing error, not an experiment
-size = number(int, 1, LARGEST)
-side = number(int, 1, 4096)  # of a patch or a canvas, in pixels
-units = number(int, 1, 16384)  # of a layer
-count = number(int, 0, LARGEST)
-
-
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one-line `UserError`s that suggest the nearest flag."""
 
