@@ -10,13 +10,14 @@ import re
 import sys
 from pathlib import Path
 
+import flags
 import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(?<=^<!-- make: )([\w-]+)( -->\n)(.*?)(?=^<!-- /make -->$)", re.MULTILINE | re.DOTALL)
 
 # What a block's name stands for: a function of the language, "en" or "zh", that returns Markdown.
-BLOCKS = {**tables.BLOCKS}
+BLOCKS = {**tables.BLOCKS, **flags.BLOCKS}
 
 
 def pages() -> list[Path]:
