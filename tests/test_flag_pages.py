@@ -21,9 +21,7 @@ PAGES = ("docs/flags.md", "docs/zh_CN/flags.md")
 def test_chinese_translates_today_s_english(flag):
     entry = CHINESE["flags"].get(flag.name)
     assert entry, f"docs/zh_CN/flags.json lacks --{flag.name}"
-    assert entry["en"] == flag.help, (
-        f"the help of --{flag.name} has changed: translate it anew"
-    )
+    assert entry["en"] == flag.help, f"the help of --{flag.name} has changed: translate it anew"
     assert re.search("[\u4e00-\u9fff]", entry["zh"])
 
 
