@@ -20,6 +20,7 @@ from model import Noise as _Noise
 from ram import build as _build
 from ram.runs import published as _published
 from ram.runs.find import find as _find
+from utils import UserError as _UserError
 
 
 def ram(preset="mnist", weights=None):
@@ -35,11 +36,14 @@ def ram(preset="mnist", weights=None):
         (C, H, W) and `num_glimpses` what it was trained on; `rollout` gives locations, too.
 
     Raises:
-        utils.UserError: the file cannot be used, or there are no published weights of this preset.
+        utils.UserError: the file cannot be used, there are no published weights of this preset, or the model looks at
+            random locations, so that there are no means to look at.
     """
     path = _published.load(preset).path if weights is None else str(weights)
     config = _get_config([f"--weights={path}"])
     trained = _build.complete(_find(config), config)
+    if config.policy == "random":
+        raise _UserError(f"{path} was trained with --policy=random: it has no mean locations to look at")
     network = _build.build(trained, config)
     network.classes, network.image_shape, network.num_glimpses = (
         trained.classes,

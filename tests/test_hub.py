@@ -102,6 +102,20 @@ def test_published_weights(trained, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again(images).numpy(), expected(images).numpy())
 
 
+@pytest.mark.parametrize("preset", ["cluttered60-random", "cluttered100-random"])
+def test_model_of_random_locations_is_refused(preset):
+    with pytest.raises(UserError, match=f"{preset}.safetensors was trained with --policy=random: .* no mean locations"):
+        load(preset=preset)
+
+
+def test_own_model_of_random_locations_is_refused(tmp_path, tiny_mnist):
+    place = Place(tmp_path / "place", tiny_mnist.folder)
+    with tiny_mnist.registered():
+        place.run("--epochs=1", "--limit=64", "--policy=random")
+    with pytest.raises(UserError, match="no mean locations"):
+        load(weights=str(next(place.ckpt.glob("*_model_best.pdparams"))))
+
+
 def test_other_process_in_another_folder_loads_it(trained, tmp_path):
     code = (
         "import sys, paddle; network = paddle.hub.load(sys.argv[1], 'ram', source='local', weights=sys.argv[2]); "
