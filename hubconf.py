@@ -56,7 +56,7 @@ def ram(preset="mnist", weights=None):
 
 @_paddle.no_grad()
 def _probabilities(network, images):
-    """Compute class probabilities (B, classes) of images (B, C, H, W).
+    """Compute class probabilities (B, classes), float32, of images (B, C, H, W), B of 0 and more.
 
     Raises:
         ValueError: the images have another size than those of the training, or are neither uint8 nor floating point.
@@ -66,5 +66,7 @@ def _probabilities(network, images):
     if shape[1:] != network.image_shape or not (kind == "uint8" or "float" in kind):
         wanted = ", ".join(map(str, network.image_shape))
         raise ValueError(f"images are uint8, or in [0, 1], and of (B, {wanted}), not {kind} of {shape}")
-    noise = _Noise.mean(images.shape[0], network.num_glimpses)
-    return _paddle.exp(network.rollout(images, noise).log_probs)
+    if shape[0] == 0:  # Paddle's operations do not all take a batch without images
+        return _paddle.zeros([0, len(network.classes)])
+    x = images if kind == "uint8" else images.astype("float32")  # NumPy's images / 255.0 are float64
+    return _paddle.exp(network.rollout(x, _Noise.mean(shape[0], network.num_glimpses)).log_probs)

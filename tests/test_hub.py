@@ -12,8 +12,11 @@ import numpy as np
 import paddle
 import pytest
 import safetensors.numpy
+from helpers import folders
 from test_main import ROOT, Place
 
+import main
+from config import get_config
 from data_loader import get_test
 from ram.evaluation import evaluate
 from ram.runs import checkpoint, published
@@ -70,6 +73,23 @@ def test_images_of_another_kind_are_refused(trained, images):
     network = load(weights=str(trained.best))
     with pytest.raises(ValueError, match=r"uint8, or in \[0, 1\], and of \(B, 1, 28, 28\), not u?int"):
         network(images)
+
+
+@pytest.mark.parametrize("model", ["ram", "fc64", "conv"])
+def test_images_of_every_precision_and_none_at_all(tmp_path, tiny_mnist, model):
+    with tiny_mnist.registered():
+        flags = f"--model={model} --epochs=1 --limit=64 --use_gpu=False".split()
+        main.main(get_config([*flags, *folders(tmp_path, tiny_mnist.folder)]))
+    network = load(weights=str(next((tmp_path / "ckpt").glob("*_model_best.pdparams"))))
+    images = tiny_mnist.arrays["test_images"][:5, None]
+    expected = network(images).numpy()
+    for kind, tolerance in (("float32", 1e-5), ("float64", 1e-5), ("float16", 0.02), ("bfloat16", 0.1)):
+        found = network(paddle.to_tensor(images / 255.0).astype(kind))
+        assert found.dtype == paddle.float32
+        np.testing.assert_allclose(found.numpy(), expected, atol=tolerance)
+    np.testing.assert_allclose(network(images / 255.0).numpy(), expected, atol=1e-5)
+    for nothing in (images[:0], images[:0] / 255.0):
+        assert network(nothing).shape == [0, 10]
 
 
 def test_file_that_cannot_be_used_is_an_error(tmp_path):
