@@ -259,10 +259,32 @@ def test_fresh_start_moves_all_runs_aside(place):
     assert moved == first
 
 
-def test_two_processes_at_once_are_refused(place):
-    lock = place.root / "ckpt" / f"{NAME}_runs.lock"
+@pytest.mark.parametrize("folder", ["ckpt", "logs", "plots"])
+def test_two_processes_that_share_a_folder_are_refused_before_anything_moves(place, folder):
+    place.run(*FLAGS, "--num_runs=2")
+    before = place.files()
+    lock = place.root / folder / f"{NAME}_runs.lock"
     with checkpoint.RunLock(str(lock)), pytest.raises(UserError, match=f"{NAME}_runs is in use"):
         place.run(*FLAGS, "--num_runs=2")
+    assert place.files() == before
+
+
+def test_second_series_with_other_checkpoints_leaves_a_running_one_alone(place, other, monkeypatch):
+    """As a user would do it: the second is started while the first trains, with its logs and plots."""
+    real, seen = trainer.Trainer.end_epoch, []
+
+    def end_epoch(self):
+        real(self)
+        if not seen:
+            seen.append(place.files())
+            second = [f"--ckpt_dir={other.root / 'ckpt'}" if "ckpt" in flag else flag for flag in place.arguments()]
+            with pytest.raises(UserError, match=f"{NAME}_runs is in use"):
+                main.main(get_config([*second, *FLAGS, "--num_runs=2"]))
+            assert place.files() == seen[0]
+
+    monkeypatch.setattr(trainer.Trainer, "end_epoch", end_epoch)
+    place.run(*FLAGS, "--num_runs=2")
+    assert seen and place.results.exists() and not list(other.root.rglob("*.jsonl"))
 
 
 # ---- flags

@@ -20,8 +20,7 @@ class RunFiles:
         self.previous = checkpoint.previous(self.latest)
         self.best = stem + "_model_best.pdparams"
         self.params = stem + "_params.json"
-        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
-        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # a run may share but one
+        self.locks = locks_of(config, self.name)
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
         self.scalars = os.path.join(config.logs_dir, self.name)
         self.plots = os.path.join(config.plots_dir, self.name)
@@ -33,6 +32,12 @@ class RunFiles:
     def of_a_run(self) -> list[str]:
         """What a training writes and a fresh start moves aside."""
         return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
+
+
+def locks_of(config, name: str) -> list[str]:
+    """Name the locks of a run, or of several, one in each of its folders: two runs may share but one folder."""
+    folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
+    return [os.path.join(folder, name + ".lock") for folder in folders]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 
 from config import FREE, experiment_name, run_name
 from ram.runs import checkpoint
-from ram.runs.files import RunFiles, locked, move_aside
+from ram.runs.files import RunFiles, locked, locks_of, move_aside
 from ram.runs.settings import deciding, differences, settings
 from ram.system import processes
 from utils import printable
@@ -35,7 +35,7 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
     """
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
-    with locked(os.path.join(config.ckpt_dir, name + "_runs.lock")):
+    with locked(*locks_of(config, name + "_runs")):
         if config.resume:
             config = with_settings_of_begun(config)
         else:
