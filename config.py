@@ -23,7 +23,7 @@ MODELS = ("ram", "fc64", "fc256", "conv")
 
 
 def str2bool(text: str) -> bool:
-    """true/false, 1/0 or yes/no, in any case."""
+    """Parse true/false, 1/0 or yes/no, in any case."""
     value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
     if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false (true/false, 1/0 and yes/no are known)")
@@ -31,17 +31,17 @@ def str2bool(text: str) -> bool:
 
 
 def bool_or_auto(text: str) -> bool | str:
-    """As `str2bool`, or "auto"."""
+    """Parse what `str2bool` does, or "auto"."""
     return "auto" if text.lower() == "auto" else str2bool(text)
 
 
 def path(text: str) -> str:
-    """A path as it is; `check` looks at it."""
+    """Take the text as it is; `check` looks at it."""
     return text
 
 
 def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
-    """An argparse type: a finite int or float between low and high, each end included unless declared open."""
+    """Make an argparse type: a finite int or float between low and high, each end included unless declared open."""
     ends = [f"{'>' if open_low else '>='} {low}"] if low > -math.inf else []
     ends += [f"{'<' if open_high else '<='} {high}"] if high < math.inf else []
     name = "a whole number" if kind is int else "a number"
@@ -83,7 +83,7 @@ HEAD = "head"  # a place in the name of a run
 
 
 class Flag(NamedTuple):
-    """A flag, and all that has to be known of it.
+    """Describe a flag, with all that has to be known of it.
 
     Attributes:
         name: without the dashes.
@@ -638,7 +638,7 @@ def check(config: argparse.Namespace) -> None:
 
 
 def data_set(config: argparse.Namespace) -> str:
-    """The data set with all that defines it, e.g. mnist, cluttered_mnist_60x4 or folder32_pets."""
+    """Name the data set with all that defines it, e.g. mnist, cluttered_mnist_60x4 or folder32_pets."""
     name = config.dataset
     if config.dataset == "folder":
         return f"folder{config.image_size or ''}_{base_name(config.data_dir)}"
@@ -652,14 +652,14 @@ def data_set(config: argparse.Namespace) -> str:
 
 
 def base_name(folder: str) -> str:
-    """The last part of a folder's path, fit for the name of a file; where that loses something, with its checksum."""
+    """Turn the last part of a folder's path into a part of a file's name, with its checksum where that loses something."""
     name = os.path.basename(os.path.abspath(folder))
     fit = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
     return fit if fit == name else f"{fit}-{zlib.crc32(os.fsencode(name)):08x}".strip("-")
 
 
 def experiment_name(config: argparse.Namespace) -> str:
-    """The name of a model on a data set: no two share one, and the default is the older Paddle version's."""
+    """Name a model on a data set: no two share a name, and the default one is the older Paddle version's."""
     c = config
     name = f"ram_{c.num_glimpses}_{c.patch_size}x{c.patch_size}_{c.glimpse_scale}"
     if c.num_patches > 1:
@@ -677,5 +677,5 @@ def experiment_name(config: argparse.Namespace) -> str:
 
 
 def run_name(config: argparse.Namespace) -> str:
-    """The name that all files of a run begin with; where there are several runs, it tells their seeds."""
+    """Name a run: all its files begin with this name, which tells the seed where there are several runs."""
     return experiment_name(config) + (f"_seed{config.random_seed}" if config.num_runs > 1 else "")

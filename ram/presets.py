@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Preset(NamedTuple):
-    """What a preset reproduces, and the flags that it sets."""
+    """Describe what a preset reproduces, and the flags that it sets."""
 
     about: str
     flags: dict

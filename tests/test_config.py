@@ -111,6 +111,13 @@ def test_booleans(name):
         assert f"--{name}" in error_of(f"--{name}={word}")
 
 
+def test_only_resume_may_be_auto():
+    for word in ("auto", "AUTO"):
+        assert get_config([f"--resume={word}"]).resume == "auto"
+    for name in SWITCHES:
+        assert name == "resume" or "auto" in error_of(f"--{name}=auto")
+
+
 # ---- numbers and choices
 
 # Flag: what is refused, and the ends of what is accepted.

@@ -78,7 +78,7 @@ def each(config: argparse.Namespace) -> list[argparse.Namespace]:
 
 
 def begun(config: argparse.Namespace) -> bool:
-    """Find out whether this very training was begun, its length included: `--resume=auto` then goes on with it.
+    """Tell whether this very training was begun, its length included: `--resume=auto` then goes on with it.
 
     Of several runs, the first that has a checkpoint decides.
 

@@ -7,7 +7,7 @@ import argparse
 from config import BEFORE, DECIDING, IN_FILES, LOOKING, OPTIONAL, build_parser, check
 from utils import UserError
 
-# What the files of the older Paddle version do not say of themselves.
+# The settings behind files of the older Paddle version, which do not name them.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
 
 
