@@ -652,7 +652,7 @@ def data_set(config: argparse.Namespace) -> str:
 
 
 def base_name(folder: str) -> str:
-    """Turn the last part of a folder's path into a part of a file's name, with its checksum where that loses something."""
+    """Make the last part of a folder's path fit for a file's name, with its checksum where that loses something."""
     name = os.path.basename(os.path.abspath(folder))
     fit = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
     return fit if fit == name else f"{fit}-{zlib.crc32(os.fsencode(name)):08x}".strip("-")
