@@ -93,6 +93,7 @@ PRESETS = {
         location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, lr_schedule="linear",  # to 0
         epochs=200, train_patience=200,
@@ -105,6 +106,7 @@ PRESETS = {
         location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, lr_schedule="linear",  # to 0
         epochs=200, train_patience=200,
@@ -118,6 +120,7 @@ PRESETS = {
         location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, lr_schedule="linear",  # to 0
         epochs=200, train_patience=200,
@@ -131,6 +134,7 @@ PRESETS = {
         location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, lr_schedule="linear",  # to 0
         epochs=200, train_patience=200,
@@ -144,6 +148,7 @@ PRESETS = {
         location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, lr_schedule="linear",  # to 0
         epochs=200, train_patience=200,
@@ -157,6 +162,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=100,
@@ -171,6 +177,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
+        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=200,
