@@ -195,6 +195,39 @@ def test_run_that_is_missing_is_named(place):
         place.run(*FLAGS, "--num_runs=3", "--is_train=False")
 
 
+def move_run(source, target, seed):
+    """Put a run of one place where another has the run of the same seed."""
+    for name in ("ckpt", "ckpt_prev", "model_best"):
+        source.path(seed, name).replace(target.path(seed, name))
+
+
+@pytest.mark.parametrize(
+    "flag, difference",
+    [
+        ("--init_lr=0.03", r"--init_lr=0.03 \(not 0.02\)"),
+        ("--epochs=3", r"--epochs=3 \(not 2\)"),
+        ("--limit=64", r"--limit=64 \(not 96\)"),
+    ],
+)
+def test_runs_of_different_recipes_have_no_mean(place, other, flag, difference, capsys):
+    place.run(*FLAGS, "--num_runs=2")
+    other.run(*FLAGS, "--num_runs=2", flag)
+    move_run(other, place, 2)
+    capsys.readouterr()
+    with pytest.raises(UserError, match=rf"seed2_ckpt\S+ was not trained as \S+seed1_ckpt\S+ was: {difference}"):
+        place.run("--model=fc64", "--is_train=False", "--num_runs=2")
+    assert "Test" not in capsys.readouterr().out
+
+
+def test_runs_that_were_prolonged_and_differ_in_the_place_of_files_are_averaged(place, other):
+    place.run(*FLAGS, "--num_runs=2", "--M=2", "--print_freq=1")
+    other.run(*FLAGS, "--num_runs=2", "--epochs=3")
+    longer = place.run(*FLAGS[:-3], "--num_runs=2", "--resume", "--epochs=3", "--limit=96")
+    move_run(other, place, 2)
+    lines = place.run("--model=fc64", "--limit=96", "--is_train=False", "--num_runs=2")
+    assert "over 2 runs" in lines[-1] and "over 2 runs" in longer[-1]
+
+
 # ---- going on
 
 

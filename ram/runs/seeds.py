@@ -10,16 +10,44 @@ from typing import Callable, NamedTuple
 from config import FREE, experiment_name, run_name
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles, locked, locks_of, move_aside
+from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
+from ram.runs.weights import read
 from ram.system import processes
-from utils import printable
+from utils import UserError, printable
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 
 
 def test(config: argparse.Namespace, test_one: Callable) -> None:
-    """Test every run, and print the mean and the standard deviation of their errors."""
+    """Test every run, and print the mean and the standard deviation of their errors.
+
+    Raises:
+        UserError: a run is missing, or two were trained differently in more than the seed.
+    """
+    check_alike(config)
     print(error_line([test_one(one).error for one in each(config)]))
+
+
+def check_alike(config: argparse.Namespace) -> None:
+    """Raise UserError where the trainings of the runs differ in more than the seed: no mean is of use then."""
+    (first, wanted), *others = [settings_of_training(one) for one in each(config)]
+    for path, saved in others:
+        differ = differences(saved, wanted)
+        if differ:
+            raise UserError(f"{path} was not trained as {first} was: {printable(differ)}; only seeds may differ")
+
+
+def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
+    """Read with which settings a run was trained, from its latest state if that is there, and name the file.
+
+    The best checkpoint may be from before its training was prolonged.
+    """
+    files = RunFiles(config)
+    path = own_file(config, files)
+    if files.started():
+        path = files.latest if os.path.lexists(files.latest) else files.previous
+    return path, read(path).settings
 
 
 def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callable) -> None:
