@@ -297,6 +297,18 @@ def test_another_preset_is_found_by_what_the_flags_make_of_this_one(folder, run,
     assert "cluttered60.safetensors" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("ignored", [[], ["--limit=40"], ["--locations=mean"], ["--random_seed=2", "--batch_size=7"]])
+def test_what_a_test_may_choose_does_not_decide_which_are_found(folder, run, capsys, monkeypatch, ignored):
+    """As --preset=mnist --num_glimpses=7 finds those of mnist7."""
+    monkeypatch.setitem(PRESETS, "mnist7", PRESETS["mnist"]._replace(flags={**SHORT, "num_glimpses": 7}))
+    facts = json.loads((folder / "mnist.json").read_text())
+    facts["settings"] = settings(get_config(["--preset=mnist7"]))
+    (folder / "mnist7.json").write_text(json.dumps(facts))
+    shutil.copy(folder / "mnist.safetensors", folder / "mnist7.safetensors")
+    run("--is_train=False", "--M=1", "--preset=mnist", "--num_glimpses=7", *ignored)
+    assert "mnist7.safetensors" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("asked", [[], ["--preset=mnist"]], ids=str)
 def test_one_published_model_is_not_several_runs(folder, run, asked):
     message = refusal(run, "--is_train=False", "--num_runs=3", *asked)

@@ -10,7 +10,7 @@ import os
 
 from config import FREE, get_config, run_name
 from ram.presets import PRESETS
-from ram.runs.settings import adopt, completed, differences, settings
+from ram.runs.settings import adopt, completed
 from ram.runs.weights import Trained, read, read_facts
 from utils import UserError
 
@@ -30,20 +30,20 @@ def names() -> list[str]:
 def stand_in(config: argparse.Namespace) -> str | None:
     """Name the published file that may stand in for a run which was never trained here; None if there is none.
 
-    With --preset it is the one of that name, unless the other flags make another preset's training of it, as
-    --policy=random does; without, the first whose settings give the run the name that `config` gives it. Nothing stands
-    in for one of several runs, since each of them is a training of its own.
+    It is the first whose settings give the run the name that `config` gives it, that of --preset before the others:
+    so --preset=cluttered60 --policy=random finds those of cluttered60-random, and what a test may choose, such as
+    --limit, changes nothing. Where no name fits, that of --preset serves, and the flags that do not fit it are an
+    error. Nothing stands in for a preset without published weights, even where a run of another preset has the same
+    name, or for one of several runs, since each of them is a training of its own.
 
     Raises:
         UserError: a description that has to be looked at cannot be used.
     """
-    if config.num_runs > 1:
+    if config.num_runs > 1 or config.preset not in (None, *names()):
         return None
     for path in map(path_of, sorted(names(), key=lambda name: name != config.preset)):
         trained = read_facts(path)["settings"]
-        if config.preset and not differences(trained, settings(config)):
-            return path
-        if not config.preset and run_name(trained_as(trained, path)) == run_name(config):
+        if run_name(trained_as(trained, path)) == run_name(config):
             return path
     return path_of(config.preset) if config.preset in names() else None
 
