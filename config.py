@@ -387,7 +387,13 @@ GROUPS = {
             "training",
             optional=True,
         ),
-        Flag("lr_patience", count, 20, "plateau: epochs without a lower validation loss before a cut", "training"),
+        Flag(
+            "lr_patience",
+            count,
+            20,
+            "plateau: the rate is cut after N + 1 epochs in a row without a lower validation loss",
+            "training",
+        ),
         Flag("lr_factor", fraction, 0.1, "plateau: what a cut multiplies the learning rate by", "training"),
         Flag(
             "label_smoothing",

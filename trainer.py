@@ -341,7 +341,10 @@ class Trainer:
         )
 
     def follow_plateau(self, valid_loss: float) -> None:
-        """The plateau schedule: cut the learning rate after lr_patience epochs without a lower validation loss."""
+        """Cut the learning rate of the plateau schedule after lr_patience + 1 epochs without a lower validation loss.
+
+        Such is PyTorch's meaning of patience: so many epochs are let pass.
+        """
         if valid_loss < self.lowest_loss:
             self.lowest_loss, self.epochs_since_lower = valid_loss, 0
             return

@@ -10,10 +10,10 @@ import signal
 import numpy as np
 import paddle
 import pytest
-from helpers import easy_images, same, without_seconds
+from helpers import ROOT, easy_images, same, without_seconds
 
 import trainer as trainer_module
-from config import get_config
+from config import FLAGS, get_config
 from data_loader import Split
 from model import Noise, draw_noise
 from ram.build import load_weights
@@ -145,6 +145,19 @@ def test_plateau_cuts_the_rate_after_epochs_without_a_lower_loss(monkeypatch):
             script(monkeypatch, losses=losses[state["epoch"] :])
             again = resumed(state, *flags, f"--epochs={len(losses)}", "--optimizer=sgd")
             assert [record["lr"] for record in again.logged] == pytest.approx(rates[state["epoch"] :])
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_plateau_cuts_after_as_many_epochs_as_the_words_say(monkeypatch, patience):
+    script(monkeypatch, losses=[2.0] * (patience + 4))
+    flags = ["--lr_schedule=plateau", f"--lr_patience={patience}", "--lr_factor=0.5", "--init_lr=0.8"]
+    rates = [record["lr"] for record in Training(*flags, f"--epochs={patience + 4}", "--optimizer=sgd").fit().logged]
+    lowest, first_of_the_lower_rate = 1, next(epoch for epoch, rate in enumerate(rates, 1) if rate < 0.8)
+    assert first_of_the_lower_rate - 1 - lowest == patience + 1
+    (flag,) = [flag for flag in FLAGS if flag.name == "lr_patience"]
+    assert "N + 1 epochs" in flag.help and "lr_patience + 1 epochs" in trainer_module.Trainer.follow_plateau.__doc__
+    for page in ("training.md", "zh_CN/training.md"):
+        assert "`--lr_patience` + 1 " in (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 # ---- when training stops
