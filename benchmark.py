@@ -1,4 +1,4 @@
-"""How fast RAM trains and evaluates on this machine, against what its arithmetic alone would take.
+"""Measure how fast RAM trains and evaluates on this machine, against what its arithmetic alone would take.
 
     python benchmark.py                          # all cases, a table
     python benchmark.py --case=mnist --quick     # one case, under a minute
@@ -43,7 +43,7 @@ from ram.system.cpu import choose_device, prepare_cpu, processor
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Parse the flags, measure, print; returns the figures."""
+    """Parse the flags, measure, print and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--case", choices=[*CASES, "all"], default="all", help="which case")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")

@@ -1,4 +1,4 @@
-"""Splits of a data set, batch by batch: held-out validation, augmentation, and canvases with clutter.
+"""Split a data set and make its batches: held-out validation, augmentation, and canvases with clutter.
 
 Letters in shape comments: B images of a batch, N of a split, A of the file that splits come from, C channels, H x W
 pixels, S pixels of a canvas.
@@ -76,8 +76,8 @@ class AugmentedSplit(Split):
         """
         Args:
             split: the images.
-            seed: together with the epoch, what all is drawn from.
-            shift: in pixels; 0 is none, as everywhere.
+            seed: all amounts are drawn from (seed, epoch).
+            shift: in pixels; 0 is none, as for all of them.
             rotate, shear: in degrees.
             scale: a fraction, 0.1 is from 90 % to 110 %.
             flip: whether half of the images are mirrored, left and right.

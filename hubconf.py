@@ -1,4 +1,4 @@
-"""The model for `paddle.hub`:
+"""Offer the trained model to `paddle.hub`:
 
 model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")           # published weights
 model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any file that --weights takes
@@ -14,7 +14,7 @@ import functools as _functools
 
 import paddle as _paddle
 
-# All now: once this file is loaded, paddle.hub takes its folder off the path.
+# All imports are here: once this file is loaded, paddle.hub takes its folder off the path.
 from config import get_config as _get_config
 from model import Noise as _Noise
 from ram import build as _build
@@ -64,8 +64,8 @@ def _probabilities(network, images):
     images = images if isinstance(images, _paddle.Tensor) else _paddle.to_tensor(images)
     shape, kind = tuple(images.shape), str(images.dtype).split(".")[-1]
     if shape[1:] != network.image_shape or not (kind == "uint8" or "float" in kind):
-        wanted = ", ".join(map(str, network.image_shape))
-        raise ValueError(f"images are uint8, or in [0, 1], and of (B, {wanted}), not {kind} of {shape}")
+        expected = ", ".join(map(str, network.image_shape))
+        raise ValueError(f"images are uint8, or in [0, 1], and of (B, {expected}), not {kind} of {shape}")
     if shape[0] == 0:  # Paddle's operations do not all take a batch without images
         return _paddle.zeros([0, len(network.classes)])
     x = images if kind == "uint8" else images.astype("float32")  # NumPy's images / 255.0 are float64

@@ -1,4 +1,4 @@
-"""Train RAM, resume its training, test it, or use it: parse, seed, device, data, trainer.
+"""Train RAM, resume a training, test a model, or use it: parse, seed, device, data, trainer.
 
     python main.py                      # train
     python main.py --resume=True        # go on exactly where it stopped
@@ -30,10 +30,12 @@ from utils import JsonLines, make_folder
 
 
 def main(config) -> int:
-    """Run the command that the config describes. From a notebook: `main(get_config(["--epochs=1"]))`.
+    """Run the command that the config describes.
+
+    From a notebook: `main(get_config(["--epochs=1"]))`.
 
     Returns:
-        the exit status: 1 if --predict had to skip something, else 0.
+        The exit status: 1 if --predict had to skip something, else 0.
 
     Raises:
         UserError: for anything that the user can put right; the message is one line.
@@ -118,11 +120,7 @@ def train(config) -> list[dict]:
 
 
 def test(config):
-    """Print and return how the weights that the config means do on the test images.
-
-    Returns:
-        An `Evaluation`, see ram/evaluation.py.
-    """
+    """Evaluate the weights that `find` finds on the test images, print the result and return it as an `Evaluation`."""
     from data_loader import get_test
     from ram.build import build
     from ram.evaluation import evaluate
@@ -144,14 +142,14 @@ def test(config):
 
 
 def predict(config, out) -> int:
-    """Classify own images; return how many were skipped."""
+    """Classify the user's own images; return how many were skipped."""
     from ram.use.predict import predict as classify
 
     return classify(config, find(config), out)
 
 
 def export(config) -> None:
-    """Write the model for programs that are not this one."""
+    """Write the model for other programs."""
     from ram.use.export import export as write
 
     write(config, find(config))

@@ -1,4 +1,4 @@
-"""The Recurrent Attention Model: one step, and the one rollout that training, evaluation and pictures all use."""
+"""Define the Recurrent Attention Model: one step, and the rollout that training, evaluation and pictures all use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Noise(NamedTuple):
 
     @classmethod
     def mean(cls, B: int, T: int) -> Noise:
-        """Make no noise for B rollouts of T glimpses: the first in the middle, then the policy's means."""
+        """Return zero noise for B rollouts of T glimpses: the first in the middle, then the policy's means."""
         return cls(paddle.zeros([B, 2]), paddle.zeros([B, T - 1, 2]))
 
 
@@ -46,7 +46,7 @@ class Rollout(NamedTuple):
 
 
 def draw_noise(count: int, num_glimpses: int, stream: str, *key: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise for `count` rollouts as two float32 arrays, (count, 2) and (count, T-1, 2): see `Noise`.
+    """Draw the noise of `count` rollouts as two float32 arrays, (count, 2) and (count, T-1, 2): see `Noise`.
 
     A pure function of its arguments, and rollout i gets the same numbers whatever `count` is: draw for all images,
     then slice.
@@ -141,7 +141,7 @@ class RecurrentAttention(nn.Layer):
             self.rnn.h2h.weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
 
     def set_std(self, std: float) -> None:
-        """Give the policy another standard deviation, as it gets in the course of a training."""
+        """Set the policy's standard deviation, which changes in the course of a training."""
         self.locator.std = std
 
     def normalize(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -149,21 +149,21 @@ class RecurrentAttention(nn.Layer):
         return normalize(x, self.pixel_mean, self.pixel_std)
 
     def step(self, x: paddle.Tensor, l_t_prev: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
-        """Take one glimpse of normalized images x at l_t_prev (B, 2), and fold it into the core's state.
+        """Take one glimpse of normalized images x at l_t_prev (B, 2), and update the core's state with it.
 
         The state's first D numbers are h_t.
         """
         return self.rnn(self.sensor(x, l_t_prev), state)
 
     def walk(self, x: paddle.Tensor, noise: Noise, along: paddle.Tensor | None = None) -> Iterator[Glimpse]:
-        """Take T glimpses of each image, one after the other, as the paper tells it (section 3.1, figure 1C).
+        """Take T glimpses of each image, one after the other, as in the paper (section 3.1, figure 1C).
 
         Nothing is chosen after the last glimpse: such a location would be used by nobody, and its log-density would
         enter the loss as pure noise.
 
         Args:
             x: images (B, C, H, W), uint8 or in [0, 1].
-            noise: see `Noise`; it also says how many glimpses there are.
+            noise: see `Noise`; its shape gives the number of glimpses.
             along: (B, n, 2), n from 1 to T: the first n glimpses are taken there, whatever is chosen.
         """
         x, T = self.normalize(x), noise.choices.shape[1] + 1
@@ -186,7 +186,7 @@ class RecurrentAttention(nn.Layer):
         return noise.first if reach == 1 else noise.first * reach
 
     def plain_rollout(self, x: paddle.Tensor, noise: Noise, along: paddle.Tensor | None = None) -> Rollout:
-        """Compute the rollout step by step, as in the paper. Arguments are those of `walk`."""
+        """Compute the rollout step by step, as in the paper; arguments as for `walk`."""
         glimpses = list(self.walk(x, noise, along))
         before = glimpses[:-1]  # those after which a location was chosen
         nothing = glimpses[0].l_t[:, :0]  # (B, 0)
@@ -199,14 +199,14 @@ class RecurrentAttention(nn.Layer):
 
     def prepare(self, x: paddle.Tensor) -> paddle.Tensor | Scene:
         """Make images (B, C, H, W) ready for several rollouts, where the fast one can use that."""
-        return fast.prepare(self, x) if self.fast and fast.knows(self) else x
+        return fast.prepare(self, x) if self.fast and fast.supports(self) else x
 
     def rollout(self, x: paddle.Tensor | Scene, noise: Noise) -> Rollout:
         """Look at each image T times and classify it: `plain_rollout`, or the same numbers sooner.
 
         Args:
             x: images (B, C, H, W), uint8 (taken as x / 255) or in [0, 1], or what `prepare` made of them.
-            noise: see `Noise`; it also says how many glimpses there are.
+            noise: see `Noise`; its shape gives the number of glimpses.
         """
         x = self.prepare(x) if isinstance(x, paddle.Tensor) else x
         if isinstance(x, Scene):

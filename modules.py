@@ -1,4 +1,4 @@
-"""The five networks of the paper and the retina they look through (Mnih et al. 2014, section 3.1 and figure 1).
+"""Define the paper's five networks and the retina that they look through (Mnih et al. 2014, section 3.1, figure 1).
 
 Letters used in every shape comment of the project:
 
@@ -67,7 +67,7 @@ class Geometry(NamedTuple):
         return self.corners(locations, shape)[..., 0, :] + (self.g - 1) / 2
 
 
-FAR = 2**20  # pixels: whatever is further off is as far; no retina is that wide
+FAR = 2**20  # pixels: locations are clipped to this distance; no retina is that wide
 
 
 class Retina:
@@ -95,7 +95,7 @@ class Retina:
         """Return the pixels (B, 2) that locations l (B, 2) fall on, as integers x and y; the image begins at 0."""
         half = paddle.to_tensor([width / 2, height / 2], l.dtype)
         center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half
-        # A location that is not a number becomes some integer, like any other: the loss will tell of it.
+        # A location of NaN becomes some integer, like any other: the loss is then NaN, and the training stops.
         return paddle.clip(paddle.floor(center).astype("int64"), -FAR, FAR)
 
     def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
@@ -165,7 +165,7 @@ class CoreNetwork(nn.Layer):
         self.h2h = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, g_t: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
-        """From g_t (B, input_size) and the state before (B, D), which is h_{t-1}, to the state h_t (B, D)."""
+        """Compute the state h_t (B, D) from g_t (B, input_size) and the state before (B, D), which is h_{t-1}."""
         return F.relu(self.i2h(g_t) + self.h2h(state))
 
 
@@ -186,7 +186,7 @@ class LSTMCore(nn.Layer):
         self.h2h = nn.Linear(hidden_size, 4 * hidden_size)
 
     def forward(self, g_t: paddle.Tensor, state: paddle.Tensor) -> paddle.Tensor:
-        """From g_t (B, input_size) and the state before (B, 2D) to the state (B, 2D); h_t is its first half."""
+        """Compute the state (B, 2D), h_t and then c_t, from g_t (B, input_size) and the state before (B, 2D)."""
         h_t, c_t = state.chunk(2, axis=1)  # (B, D) each, of the glimpse before
         i, f, o, u = (self.i2h(g_t) + self.h2h(h_t)).chunk(4, axis=1)
         c_t = F.sigmoid(f + 1) * c_t + F.sigmoid(i) * paddle.tanh(u)
@@ -206,7 +206,7 @@ class ActionNetwork(nn.Layer):
         self.fc = nn.Linear(input_size, output_size)
 
     def forward(self, h_t: paddle.Tensor) -> paddle.Tensor:
-        """From h_t (B, D) to log-probabilities (B, output_size)."""
+        """Compute log-probabilities (B, output_size) from h_t (B, D)."""
         return F.log_softmax(self.fc(h_t), axis=-1)
 
 
@@ -231,15 +231,18 @@ class LocationNetwork(nn.Layer):
         self.fc_lt = nn.Linear(hidden if self.fc else input_size, output_size)
 
     def mean(self, h_t: paddle.Tensor) -> paddle.Tensor:
-        """The policy's mean mu_t (B, 2), in (-1, 1) unless it is linear."""
-        seen = h_t.detach()
+        """Compute the policy's mean mu_t (B, 2), in (-1, 1) unless it is linear."""
+        h = h_t.detach()
         if self.reinforce_core:
-            seen = seen + self.reinforce_core * (h_t - seen)  # the same numbers, and that share of the gradient
-        return paddle.tanh(self.fc_lt(F.relu(self.fc(seen)))) if self.fc else self.fc_lt(seen)
+            h = h + self.reinforce_core * (h_t - h)  # the same numbers, and that share of the gradient
+        return paddle.tanh(self.fc_lt(F.relu(self.fc(h)))) if self.fc else self.fc_lt(h)
 
     @paddle.no_grad()
     def choose(self, h_t: paddle.Tensor, noise: paddle.Tensor) -> paddle.Tensor:
-        """Where to look next, before clipping: (B, 2). The choice is data: with a gradient, it would cancel mu's."""
+        """Choose where to look next (B, 2), before clipping.
+
+        The choice is data: with a gradient of its own, it would cancel that of mu.
+        """
         if self.policy == "random":
             return paddle.erf(noise * math.sqrt(0.5))  # the distribution function makes normal numbers uniform
         if self.policy == "center":
@@ -247,13 +250,16 @@ class LocationNetwork(nn.Layer):
         return self.mean(h_t) + self.std * noise
 
     def log_pi(self, h_t: paddle.Tensor, chosen: paddle.Tensor) -> paddle.Tensor:
-        """Log-density (B,) of choices (B, 2) in states (B, D), with its gradient to mu; zero if nothing is learned."""
+        """Compute the log-density (B,) of choices (B, 2) in states (B, D), with its gradient to mu.
+
+        Zero where no policy is learned.
+        """
         if self.policy != "learned":
             return paddle.zeros_like(chosen[:, 0])
         return self.log_density(self.mean(h_t), chosen)
 
     def log_density(self, mu: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
-        """log N(l; mu, std**2 I), summed over x and y: (..., 2) and (..., 2) to (...)."""
+        """Compute log N(l; mu, std**2 I), summed over x and y: (..., 2) and (..., 2) to (...)."""
         z = (l - mu) / self.std
         return -0.5 * (z * z).sum(-1) - (2 * math.log(self.std) + math.log(2 * math.pi))
 
@@ -265,16 +271,16 @@ class LocationNetwork(nn.Layer):
             noise: standard normal numbers (B, 2); zeros give the policy's mean.
 
         Returns:
-            log_pi (B,): log-density of the choice, with its gradient to mu, and from there to h_t as `reinforce_core`
-            says, but none to the choice; and l_t (B, 2), clipped to [-1, 1]. The density is that of the choice before
-            clipping: the clipping is the environment's.
+            log_pi (B,): log-density of the choice before clipping, since the clipping is the environment's. Its
+            gradient goes to mu, and the share `reinforce_core` of it to h_t, but none goes to the choice.
+            l_t (B, 2): the choice, clipped to [-1, 1].
         """
         chosen = self.choose(h_t, noise)
         return self.log_pi(h_t, chosen), paddle.clip(chosen, -1, 1)
 
 
 class BaselineNetwork(nn.Layer):
-    """The baseline b_t: the reward expected in state h_t, which takes variance out of REINFORCE (paper, section 3.2).
+    """The baseline b_t: the reward expected in state h_t, which reduces REINFORCE's variance (paper, section 3.2).
 
     The gradient stops at h_t: the regression to the reward trains this network alone.
 
@@ -288,5 +294,5 @@ class BaselineNetwork(nn.Layer):
         self.fc = nn.Linear(input_size, output_size)
 
     def forward(self, h_t: paddle.Tensor) -> paddle.Tensor:
-        """From h_t (B, D) to b_t (B, output_size)."""
+        """Compute b_t (B, output_size) from h_t (B, D)."""
         return self.fc(h_t.detach())

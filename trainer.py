@@ -1,4 +1,4 @@
-"""Training RAM: the loss, the epoch, what is saved of it, and when to stop.
+"""Train RAM: the loss, the step, the epoch, what is saved of a training, and when it stops.
 
 A training is a pure function of its settings: order, shifts and noise come from (seed, epoch) and (seed, step), so what
 a checkpoint has to hold is the weights, the optimizer's moments and a few counters (`Trainer.state`).
@@ -44,25 +44,25 @@ def hybrid_loss(
     rollout: Rollout,
     labels: paddle.Tensor,
     reinforce_weight: float,
-    paths: int = 1,
+    rollouts: int = 1,
     reward: str = "right",
     smoothing: float = 0.0,
 ) -> tuple[paddle.Tensor, dict]:
     """Compute the paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
 
-    Which weights a term trains is the model's business, see `LocationNetwork` and `BaselineNetwork`.
+    Which weights a term trains is decided in the model, see `LocationNetwork` and `BaselineNetwork`.
 
     Args:
-        rollout: what the model did; log_probs (B, classes), log_pi and baselines (B, T-1).
+        rollout: of its fields, log_probs (B, classes), log_pi and baselines (B, T-1) are used.
         labels: (B,) int64.
         reinforce_weight: weight of the REINFORCE term.
-        paths: if above 1, each image has this many consecutive rows, and the mean reward of the other rows is the
+        rollouts: if above 1, each image has this many consecutive rows, and the mean reward of the other rows is the
             baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
-        reward: what all choices on the way share. "right": 1 if the most probable class after the last glimpse is the
-            right one, else 0. "probability": that of the right class, which is the expectation of 1 or 0 if the class
-            is drawn from the action network's distribution, without the noise of drawing it.
+        reward: the one reward of all choices of a rollout. "right": 1 if the most probable class after the last
+            glimpse is the right one, else 0. "probability": that of the right class, which is the expectation of 1 or
+            0 if the class is drawn from the action network's distribution, without the noise of drawing it.
         smoothing: share of the classification's target, at least 0 and below 1, that is spread over all classes
-            (Szegedy et al. 2016, section 7); rewards know nothing of it.
+            (Szegedy et al. 2016, section 7); rewards are computed without it.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of
@@ -77,12 +77,12 @@ def hybrid_loss(
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}
-    earned = right if reward == "right" else paddle.exp(-nll.detach())  # (B,)
-    returns = earned.unsqueeze(1)  # (B, 1)
+    rewards = right if reward == "right" else paddle.exp(-nll.detach())  # (B,)
+    returns = rewards.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
-    if paths > 1:
-        rewards = earned.reshape([-1, paths])  # (images, paths)
-        others = (rewards.sum(axis=1, keepdim=True) - rewards) / (paths - 1)
+    if rollouts > 1:
+        of_image = rewards.reshape([-1, rollouts])  # (images, rollouts)
+        others = (of_image.sum(axis=1, keepdim=True) - of_image) / (rollouts - 1)
         advantage = returns - others.reshape([-1, 1])  # (B, 1)
     else:
         advantage = returns - rollout.baselines.detach()  # (B, T-1)
@@ -92,14 +92,14 @@ def hybrid_loss(
 
 
 class Trainer:
-    """Train a model; a training can be stopped and taken up again at every step.
+    """Train a model; a training can be stopped and resumed at every step.
 
     Args:
         config: settings, see config.py.
         train, valid: splits, see `data_loader.Split`.
         save: called with the whole state as plain data, at the end of every epoch and now and then within one.
         save_best: called with the model's state whenever validation accuracy is better than ever.
-        log: called with the record of each epoch, a dict of numbers, and the model that was validated.
+        log: called with the record of each epoch, a dictionary of numbers, and the model that was validated.
     """
 
     COUNTERS = "epoch step seconds best_valid_acc epochs_since_best lowest_loss epochs_since_lower cuts history".split()
@@ -119,7 +119,7 @@ class Trainer:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
             self.averaged.set_state_dict(self.model.state_dict())
             self.pairs = list(zip(self.averaged.parameters(), self.parameters))
-        self.stop, self.all_asked = StopRequest(), False  # a signal to this process; whether any process got one
+        self.stop, self.any_stopped = StopRequest(), False  # a signal to this process; whether any process got one
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
         self.sums, self.seconds = Mean(), 0.0  # of the epoch under way
@@ -128,11 +128,11 @@ class Trainer:
         self.history: list[dict] = []
 
     def train_step(self, images: np.ndarray, labels: np.ndarray, count: int | None = None) -> dict[str, float]:
-        """Forward, backward, update.
+        """Run one step: forward, backward, update.
 
         Args:
             images: (B, C, H, W) uint8, this process's share of the batch, see `processes.share`.
-            labels: (B,)
+            labels: (B,) int64.
             count: images of the whole batch, over all processes; None: these are all.
 
         Returns:
@@ -145,7 +145,8 @@ class Trainer:
             loss.backward()
         else:
             (loss * share.weight).backward()
-            means, self.all_asked = processes.join(self.parameters, means * share.weight, self.stop.signum is not None)
+            stopped = self.stop.signum is not None
+            means, self.any_stopped = processes.join(self.parameters, means * share.weight, stopped)
         values = means.tolist()
         if not math.isfinite(values[0]):
             raise NotFinite(f"the loss is {values[0]} at", self.step + 1, self.epoch + 1)
@@ -167,15 +168,15 @@ class Trainer:
     ) -> tuple[paddle.Tensor, dict]:
         """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`.
 
-        Where the images are just these rows of a batch of `count`, they get the noise that they have in it.
+        Where the images are only some rows of a batch of `count`, they get the noise of these rows.
         """
         c = self.config
-        copies = c.rollouts_per_image if self.model.samples else 1
-        noise = draw_noise((count or len(labels)) * copies, c.num_glimpses, "train", c.random_seed, self.global_step)
+        rollouts = c.rollouts_per_image if self.model.samples else 1
+        noise = draw_noise((count or len(labels)) * rollouts, c.num_glimpses, "train", c.random_seed, self.global_step)
         if count:
-            noise = [part[rows.start * copies : rows.stop * copies] for part in noise]
-        if copies > 1:
-            images, labels = np.repeat(images, copies, axis=0), np.repeat(labels, copies)
+            noise = [part[rows.start * rollouts : rows.stop * rollouts] for part in noise]
+        if rollouts > 1:
+            images, labels = np.repeat(images, rollouts, axis=0), np.repeat(labels, rollouts)
         x, y, noise = to_tensor(images), to_tensor(labels), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
         if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
@@ -186,16 +187,16 @@ class Trainer:
     def loss(self, rollout: Rollout, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict]:
         """Compute the hybrid loss that the config describes."""
         c = self.config
-        paths = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
-        return hybrid_loss(rollout, labels, c.reinforce_weight, paths, c.reward, c.label_smoothing)
+        rollouts = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
+        return hybrid_loss(rollout, labels, c.reinforce_weight, rollouts, c.reward, c.label_smoothing)
 
     def update(self) -> None:
-        """Let the optimizer follow the gradient, and the averaged weights follow the weights."""
+        """Move the weights along the gradient, and the averaged weights towards them."""
         self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
         with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
             try:
                 self.optimizer.step()
-            except (AssertionError, ValueError):  # Paddle looks at what it has loaded only now
+            except (AssertionError, ValueError):  # Paddle checks what it has loaded only now
                 if self.moments_loaded is None:
                     raise
                 raise UserError("the optimizer's state in the checkpoint is not that of this model") from None
@@ -220,7 +221,6 @@ class Trainer:
         self.model.train()
         saved, began, before = time.monotonic(), time.monotonic(), self.seconds
         total, size = len(self.train), self.config.batch_size
-        # Where nobody watches, as in a log file, a bar every ten seconds is enough.
         with tqdm(total=total, initial=self.step * size, unit="img", leave=False, **processes.bar()) as progress:
             for images, labels in self.batches():
                 count = min(size, total - self.step * size)
@@ -235,20 +235,20 @@ class Trainer:
                     )
                 every = self.config.save_freq
                 due = self.step % every == 0 if every else time.monotonic() - saved >= SAVE_SECONDS
-                signum = self.asked_by()
+                signum = self.stop_signal()
                 if (due and self.step < self.steps_per_epoch) or signum:
                     self.save(self.state())
                     saved = time.monotonic()
-                self.leave(signum)
+                self.interrupt(signum)
 
-    def asked_by(self) -> int | None:
-        """Return the signal that asked to stop, if one did; all processes agree on whether."""
+    def stop_signal(self) -> int | None:
+        """Return the signal that stops the training, None without one; all processes agree on whether there is one."""
         if processes.world() == 1:
             return self.stop.signum
-        return (self.stop.signum or signal.SIGTERM) if self.all_asked else None
+        return (self.stop.signum or signal.SIGTERM) if self.any_stopped else None
 
-    def leave(self, signum: int | None) -> None:
-        """Raise Interrupted if a signal came; what there is to save has been saved."""
+    def interrupt(self, signum: int | None) -> None:
+        """Raise Interrupted if a signal came; the state has been saved before."""
         if not signum:
             return
         if self.remedies():
@@ -271,14 +271,14 @@ class Trainer:
         return [self.model] if self.averaged is None else [self.model, self.averaged]
 
     def fit(self) -> list[dict]:
-        """Train until the last epoch, or until `train_patience` epochs brought nothing better.
+        """Train until the last epoch, or until `train_patience` epochs brought no better validation accuracy.
 
         Returns:
             The record of every epoch.
 
         Raises:
             NotFinite: if the loss or a weight is no longer a number.
-            Interrupted: if a signal asked to stop; the state was saved.
+            Interrupted: if a signal came; the state was saved.
         """
         c = self.config
         with StopRequest() as stop:
@@ -288,23 +288,23 @@ class Trainer:
                 self.train_epoch(stop)
                 self.end_epoch()
                 # This also holds all processes until the first has saved.
-                self.all_asked = processes.total(np.array([float(stop.signum is not None)])).any()
-                self.leave(self.asked_by())
+                self.any_stopped = processes.total(np.array([float(stop.signum is not None)])).any()
+                self.interrupt(self.stop_signal())
         if self.epoch < c.epochs:
             print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
         return self.history
 
     def remedies(self) -> list[str]:
-        """Name the flags that have to be larger for a finished training to go on; none if it is not finished."""
+        """Name the flags that have to be larger for a finished training to go on; none for an unfinished one."""
         ended = {"--epochs": self.epoch >= self.config.epochs, "--train_patience": self.patience_is_out()}
         return [flag for flag, has_ended in ended.items() if has_ended]
 
     def patience_is_out(self) -> bool:
-        """Whether validation accuracy has not improved for train_patience epochs."""
+        """Tell whether validation accuracy has not improved for train_patience epochs."""
         return self.epochs_since_best >= self.config.train_patience
 
     def end_epoch(self) -> None:
-        """Validate, note the epoch, and save: the state last, so that whoever is killed before does the rest again."""
+        """Validate, record the epoch, and save: the state last, so that a run killed before repeats the rest."""
         self.check_weights()
         c, began = self.config, time.monotonic()
         rate = learning_rate(c, self.epoch + (self.step - 1) / self.steps_per_epoch, self.cuts)
@@ -343,7 +343,7 @@ class Trainer:
     def follow_plateau(self, valid_loss: float) -> None:
         """Cut the learning rate of the plateau schedule after lr_patience + 1 epochs without a lower validation loss.
 
-        Such is PyTorch's meaning of patience: so many epochs are let pass.
+        As in PyTorch, patience is the number of epochs that pass without a cut.
         """
         if valid_loss < self.lowest_loss:
             self.lowest_loss, self.epochs_since_lower = valid_loss, 0
@@ -353,13 +353,13 @@ class Trainer:
             self.cuts, self.epochs_since_lower = self.cuts + 1, 0
 
     def check_weights(self) -> None:
-        """Raise NotFinite if a weight is lost: behind a ReLU, which makes 0 of NaN, that does not show in the loss."""
+        """Raise NotFinite if a weight is not: behind a ReLU, which makes 0 of NaN, the loss does not show it."""
         for name, weight in self.model.state_dict().items():
             if not np.isfinite(weight.numpy()).all():
                 raise NotFinite(f"{name} is no longer finite after", self.step, self.epoch + 1)
 
     def weights(self) -> dict:
-        """The model as plain data: weights and averaged weights (None without averaging), and where they come from."""
+        """Return the model as plain data: weights, averaged weights (None without averaging), and what they fit."""
         self.check_weights()
         return {
             "model": arrays(self.model.state_dict()),
@@ -372,22 +372,22 @@ class Trainer:
         }
 
     def state(self) -> dict:
-        """All that training has to remember, as plain data."""
+        """Return all that a training has to remember, as plain data."""
         counters = {name: getattr(self, name) for name in self.COUNTERS}
-        # Until its first step, the optimizer of Paddle 2.6 does not give back what it has loaded.
+        # Until its first step, the optimizer of Paddle 2.6 does not return what it has loaded.
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
 
     def start_from(self, weights: dict[str, np.ndarray]) -> None:
-        """Take a model's weights before the first step."""
+        """Load a model's weights before the first step."""
         for model in self.models():
             load_weights(model, weights)
 
     def load_state(self, state: dict) -> None:
-        """Take up a state that `state` made.
+        """Load a state that `state` returned.
 
         Raises:
-            UserError: if it belongs to another model or optimizer.
+            UserError: if the state belongs to another model or optimizer.
         """
         load_weights(self.model, state["model"])
         if self.averaged is not None:

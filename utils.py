@@ -1,6 +1,6 @@
-"""Small things that every other file needs: seeded generators, user errors, running means, device and threads.
+"""Hold the small things that every other file needs: seeded generators, user errors, running means, logs.
 
-Nothing here knows the model.
+Nothing here depends on the model.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 
 class UserError(Exception):
-    """Something the user can put right. `main.py` prints it as one line and ends with status 2."""
+    """An error that the user can put right: a command prints it as one line and ends with status 2."""
 
 
 def generator(stream: str, *numbers: int) -> np.random.Generator:
-    """A random generator that is a pure function of its name and numbers, e.g. `generator("noise", seed, step)`.
+    """Make a random generator that is a pure function of its name and numbers, e.g. `generator("noise", seed, step)`.
 
     All randomness of the project comes from here and none from a global state. That makes a run repeatable, makes
     resuming exact (the step number is all there is to save), and keeps two trainings in one process apart.
@@ -32,18 +32,18 @@ def generator(stream: str, *numbers: int) -> np.random.Generator:
 
 
 def listed(names: list[str]) -> str:
-    """The names, cut, with commas, and no more than ten of them."""
+    """Join at most ten names with commas, long ones cut."""
     shown = ", ".join(printable(name[:40]) for name in names[:10])
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def printable(text: str) -> str:
-    """A name as it is, or in quotes, escaped and cut where it would break a line, a terminal or the patience."""
+    """Return a name as it is, or in quotes, escaped and cut where it would break a line or a terminal."""
     return text if text.isprintable() and len(text) <= 4096 else ascii(text[:100])
 
 
 class Mean:
-    """A running mean of several quantities over images. `state` is plain data, so that it can be saved."""
+    """A running mean of several quantities over images; `state` is plain data, so that it can be saved."""
 
     def __init__(self, state: dict | None = None):
         self.state = dict(state) if state else {"count": 0}
@@ -64,7 +64,7 @@ def file_access(action: str, path: str, advice: str = ""):
 
     Args:
         action: "read", "write" or "make the folder".
-        path: the file or folder, as the user knows it.
+        path: the file or folder, as the user names it.
         advice: what follows the reason.
 
     Raises:
@@ -77,8 +77,9 @@ def file_access(action: str, path: str, advice: str = ""):
 
 
 def to_tensor(array: np.ndarray):
-    """`paddle.to_tensor` of an array, same type and same bits; but in Paddle 3.3 that never frees some 160 bytes of
-    each call, which is hundreds of megabytes in a long training.
+    """Copy an array to a tensor of the same type and bits.
+
+    In Paddle 3.3, `paddle.to_tensor` never frees some 160 bytes of each call: hundreds of megabytes in a long training.
     """
     import paddle
 
@@ -91,7 +92,7 @@ def make_folder(path: str) -> None:
     """Make a folder and those above it.
 
     Raises:
-        UserError: if that is not possible.
+        UserError: the folder cannot be made.
     """
     with file_access("make the folder", path):
         os.makedirs(path, exist_ok=True)
@@ -107,13 +108,13 @@ class JsonLines:
         """Add a line.
 
         Raises:
-            UserError: if it cannot be written.
+            UserError: the log cannot be written.
         """
         with file_access("write", self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def replace(self, records: list[dict]) -> None:
-        """Make the log hold just these."""
+        """Make the log hold just these records."""
         temporary = self.path + ".tmp"
         with file_access("write", self.path):
             with open(temporary, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Look inside: pictures of what a trained model does, and of how it was trained. No display is needed.
+"""Draw what a trained model does, and how it was trained; no display is needed.
 
     python visualize.py glimpses [flags]            # where it looks, what it sees, what it believes after each glimpse
     python visualize.py policy [flags]              # where it looks over the whole test set, and what it gets wrong
@@ -62,7 +62,7 @@ def trained_model(config):
 
 
 def draw_glimpses(config) -> None:
-    """Where the model looks in single test images, what it sees there, and what it believes after each glimpse."""
+    """Draw where the model looks in single test images, what it sees there, and its answer after each glimpse."""
     model, split, config = trained_model(config)
     from ram.use.looking import look_closely
 
@@ -81,7 +81,7 @@ def draw_glimpses(config) -> None:
 
 
 def draw_policy(config) -> None:
-    """Where the model looks over the whole test set, and what it gets wrong."""
+    """Draw where the model looks over the whole test set, and what it gets wrong."""
     model, split, config = trained_model(config)
     from ram.use.looking import heats, look_at_all
 
@@ -109,7 +109,7 @@ def draw_policy(config) -> None:
 
 
 def draw_training(config) -> None:
-    """How the paths of the same held-out images developed over a training."""
+    """Draw how the paths of the same held-out images developed over a training."""
     folder = config.folder or RunFiles(config).plots
     paths = snapshots.stored_epochs(folder)
     if not paths:
@@ -130,7 +130,7 @@ def draw_training(config) -> None:
 
 
 def draw_curves(config) -> None:
-    """Error and accuracy over epochs, of one run or of several."""
+    """Draw error and accuracy over epochs, of one run or of several."""
     if len(config.files) > len(PALETTE):
         raise UserError(f"{len(config.files)} curves cannot be told apart: at most {len(PALETTE)} can")
     drawn = [curves.read_group(argument) for argument in config.files]
@@ -143,23 +143,23 @@ def draw_curves(config) -> None:
 
 
 def glimpses_flags(group) -> None:
-    """Add what `glimpses` takes besides main.py's flags."""
+    """Add the flags of `glimpses` to those of main.py."""
     group.add_argument("--num_images", type=number(int, 1, 20), default=3, help="test images to draw")
     group.add_argument("--first", type=number(int, 0), default=0, help="number of the first of them, from 0")
 
 
 def policy_flags(group) -> None:
-    """Add what `policy` takes besides main.py's flags."""
+    """Add the flags of `policy` to those of main.py."""
     group.add_argument("--num_mistakes", type=number(int, 1, 200), default=32, help="mistakes to draw, surest first")
 
 
 def training_flags(group) -> None:
-    """Add what `training` takes besides main.py's flags."""
+    """Add the flags of `training` to those of main.py."""
     group.add_argument("folder", nargs="?", metavar="FOLDER", help="folder of glimpses_<epoch>.npz; else the run's")
 
 
 def curves_flags(group) -> None:
-    """Add what `curves` takes besides main.py's flags."""
+    """Add the flags of `curves` to those of main.py."""
     group.add_argument(
         "files",
         nargs="+",
@@ -177,7 +177,7 @@ COMMANDS = {
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
-    """Parse the settings of a command: those of main.py and its own. Raises UserError as `get_config` does."""
+    """Parse the settings of a command, main.py's and its own; raise UserError as `get_config` does."""
     draw, add_flags = COMMANDS[command]
 
     def extend(parser: argparse.ArgumentParser) -> None:

@@ -338,7 +338,7 @@ def test_leave_one_out_compares_a_path_with_the_others_over_its_image(kind):
     assert 0 < right.mean() < 1
     reward = {"right": right, "probability": probability}[kind]
     others = np.array([(reward[i - i % 3 : i - i % 3 + 3].sum() - reward[i]) / 2 for i in range(6)])
-    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, paths=3, reward=kind)
+    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, rollouts=3, reward=kind)
     assert float(parts["reinforce"]) == pytest.approx(-(log_pi * (reward - others)[:, None]).sum(1).mean(), abs=1e-5)
     assert float(parts["baseline"]) == pytest.approx(((baselines - reward[:, None]) ** 2).mean(), abs=1e-5)
 

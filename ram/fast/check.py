@@ -29,7 +29,7 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
         noise: a `Noise` for them.
         loss: from a `Rollout` to a scalar, whose gradients are compared, too; None: only values are.
     """
-    if not fast.knows(model):
+    if not fast.supports(model):
         return "a network that ram/fast does not know"
     scene = fast.prepare(model, x)
     led = noise._replace(first=model.first_location(noise))

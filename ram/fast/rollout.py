@@ -1,6 +1,6 @@
 """The rollout of model.py, several times faster: the same numbers from fewer operations.
 
-It serves only what it knows: the networks of modules.py as they are there (`knows`). Where one of them was edited, the
+It is used only for the networks of modules.py as they are there (`supports`). Where one of them was edited, the
 first batch of a training shows that it computes something else (check.py), and the plain rollout trains.
 
 What makes it fast follows from one property of the paper's model: where the network looks is data. No gradient flows
@@ -149,7 +149,7 @@ def sight_weights(model) -> list[paddle.Tensor]:
 class Gaze(PyLayer):
     """The log-density (B, T-1) of the choices on `tape`, differentiable by the states and the locator's weights.
 
-    A choice is mu + std * epsilon, so its density depends on epsilon alone: it is the gradient that knows mu.
+    A choice is mu + std * epsilon, so the density's value depends on epsilon alone; its gradient goes to mu.
     """
 
     @staticmethod
@@ -183,7 +183,7 @@ def gaze_weights(model) -> list[paddle.Tensor]:
     return [w for layer in layers for w in (layer.weight, layer.bias)]
 
 
-def knows(model) -> bool:
+def supports(model) -> bool:
     """Tell whether a model consists of just the networks that this file computes, each with its layers."""
     sensor, core, locator = model.sensor, model.rnn, model.locator
     networks = (sensor, core, locator, model.classifier, model.baseliner, getattr(sensor, "retina", None))
@@ -209,7 +209,7 @@ def rollout(model, scene: Scene, noise):
     """Compute a rollout; see `RecurrentAttention.rollout`.
 
     Args:
-        model: a RecurrentAttention that `knows` approves.
+        model: a RecurrentAttention that `supports` accepts.
         scene: images made ready by `prepare`.
         noise: a `Noise`; its first glimpse is where the policy wants it.
 
