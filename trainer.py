@@ -341,10 +341,7 @@ class Trainer:
         )
 
     def follow_plateau(self, valid_loss: float) -> None:
-        """Cut the learning rate of the plateau schedule after lr_patience + 1 epochs without a lower validation loss.
-
-        As in PyTorch, patience is the number of epochs that pass without a cut.
-        """
+        """Cut the rate of the plateau schedule after lr_patience + 1 epochs without a lower validation loss."""
         if valid_loss < self.lowest_loss:
             self.lowest_loss, self.epochs_since_lower = valid_loss, 0
             return
