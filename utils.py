@@ -13,8 +13,11 @@ import zlib
 import numpy as np
 
 
-class UserError(Exception):
-    """An error that the user can put right: a command prints it as one line and ends with status 2."""
+class UserError(ValueError):
+    """An error that the user can put right: a command prints it as one line and ends with status 2.
+
+    A program that loads the project by `paddle.hub` catches it as a ValueError, without importing this module.
+    """
 
 
 def generator(stream: str, *numbers: int) -> np.random.Generator:

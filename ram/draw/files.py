@@ -80,6 +80,8 @@ def content_of(path: str, kind: str):
     other_layout = (TypeError, IndexError, AttributeError, RecursionError)
     try:
         yield
+    except UserError:  # it says already what is wrong
+        raise
     except UnicodeDecodeError:
         raise UserError(f"{path} holds no {kind}: it is no text") from None
     except KeyError as error:

@@ -127,8 +127,9 @@ def read_facts(path: str) -> dict:
         UserError: it is missing or cannot be read.
     """
     path = facts_path(path)
+    content = checkpoint.file_bytes(path, MAX_FACTS)
     try:
-        facts = json.loads(checkpoint.file_bytes(path, MAX_FACTS))
+        facts = json.loads(content)
     except (ValueError, RecursionError):
         raise DamagedFile(f"{path} is damaged: it is no JSON") from None
     wrong = [key for key, kind in FACTS.items() if not isinstance(facts, dict) or not isinstance(facts.get(key), kind)]
