@@ -22,7 +22,7 @@ from ram.runs import checkpoint, published, seeds
 from ram.runs.files import RunFiles, locked, move_aside
 from ram.runs.find import find
 from ram.runs.settings import settings
-from ram.runs.weights import fitted, read
+from ram.runs.weights import fitted
 from ram.system import processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
@@ -75,6 +75,7 @@ def train(config) -> list[dict]:
     from data_loader import get_train_valid
     from ram.resume import check_resumable, check_same_start, read_state
     from ram.runs.recorder import Recorder
+    from ram.start import start_from_file
     from trainer import Trainer
 
     files = RunFiles(config)
@@ -96,8 +97,7 @@ def train(config) -> list[dict]:
         if state:
             trainer.load_state(state)
         elif config.weights:
-            trainer.start_from(read(config.weights).weights)
-            print(f"[*] Starting from the weights in {config.weights}")
+            start_from_file(config, trainer, train_split, valid_split)
         check_same_start(config, trainer.model, [train_split, valid_split], trainer.epoch, trainer.step)
         if not state:
             move_aside(files.of_a_run(), files.name, config)

@@ -10,6 +10,7 @@ from config import FREE, KEPT
 from ram.build import check_fitting, without_memory
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
+from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, completed, deciding, settings
 from ram.runs.weights import Trained, fitted
 from ram.system import processes
@@ -33,6 +34,8 @@ def read_state(config, files: RunFiles) -> dict:
     if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
     saved = completed(state["settings"])
+    origin = origin_in(saved)
+    config.started_from = origin and origin._asdict()
     same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs
     adopt(config, saved, path, [name for name in saved if name not in FREE | same])
     adopt(config, saved, path, KEPT, strict=False)

@@ -8,6 +8,7 @@ import os
 from config import ARCHITECTURE, DATA, get_config
 from ram.runs import published
 from ram.runs.files import RunFiles
+from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, differences, settings
 from ram.runs.weights import Trained, read
 from utils import UserError, printable
@@ -42,6 +43,8 @@ def find(config: argparse.Namespace) -> Trained:
         others = differences(trained.settings, settings(wanted))
         if others:
             print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
+    if origin_in(trained.settings):
+        print(f"[*] The training of {path} started from {origin_in(trained.settings)}")
     return trained
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from config import BEFORE, DECIDING, IN_FILES, LOOKING, OPTIONAL, build_parser, check
+from ram.runs.origin import KEY, origin_in
 from utils import UserError
 
 # The settings behind files of the older Paddle version, which do not name them.
@@ -13,7 +14,9 @@ OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_en
 
 def settings(config: argparse.Namespace) -> dict:
     """Return the flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
-    return {name: getattr(config, name) for name in sorted(IN_FILES)}
+    kept = {name: getattr(config, name) for name in sorted(IN_FILES)}
+    started_from = getattr(config, KEY, None)  # no flag, but it decides as much
+    return {**kept, KEY: started_from} if started_from else kept
 
 
 def completed(saved: dict) -> dict:
@@ -22,14 +25,19 @@ def completed(saved: dict) -> dict:
 
 
 def deciding(saved: dict) -> dict:
-    """Return the settings that decide what a training computes: two trainings that share them are the same."""
+    """Return the settings that decide what a training computes: two trainings that share them are the same.
+
+    Among them is the content of the file that it started from, if it did from one.
+    """
     known = completed(saved)
     idle: list[str] = []
     if known.get("model") != "ram":
         idle = LOOKING
     elif known.get("core") == "lstm":
         idle = ["core_init"]
-    return {name: value for name, value in known.items() if name in DECIDING and name not in idle}
+    found = {name: value for name, value in known.items() if name in DECIDING and name not in idle}
+    origin = origin_in(saved)
+    return {**found, KEY: origin.sha256} if origin else found
 
 
 def differences(saved: dict, wanted: dict) -> str:
@@ -41,8 +49,10 @@ def differences(saved: dict, wanted: dict) -> str:
     """
     had, should = deciding(saved), deciding(wanted)
     names = sorted(name for name in had.keys() | should.keys() if had.get(name) != should.get(name))
-    names = [name for name in names if name != "random_seed"]
-    shown = [f"--{name}={had.get(name)} (not {should.get(name)})" for name in names[:5]]
+    starts = [str(origin_in(of) or "random weights") for of in (saved, wanted)]
+    shown = [f"started from {starts[0]} (not {starts[1]})"] if KEY in names else []
+    names = [name for name in names if name not in ("random_seed", KEY)]
+    shown += [f"--{name}={had.get(name)} (not {should.get(name)})" for name in names[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -59,7 +69,7 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
     Raises:
         UserError: naming all that differ, or a value that no flag may have; nothing is changed then.
     """
-    known = _as_flags({name: saved[name] for name in names if name in saved and hasattr(config, name)}, path)
+    known = _as_flags({name: saved[name] for name in names if name in saved and name in IN_FILES}, path)
     given = [name for name in known if name in config.explicit and getattr(config, name) != known[name]]
     if given and strict:
         differences = ", ".join(f"--{name}={getattr(config, name)} (there: {known[name]})" for name in given)

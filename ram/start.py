@@ -1,0 +1,69 @@
+"""Start a training from the weights in a file, and keep which file that was: `--weights=FILE`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+
+from config import CANVASES
+from data_loader import CANVAS_SPLIT_SEED, Split, held_out
+from ram.runs import checkpoint, published
+from ram.runs.origin import Origin
+from ram.runs.weights import Trained, read, read_facts
+
+
+def start_from_file(config, trainer, train: Split, valid: Split) -> None:
+    """Give a trainer the weights that --weights names, and say which of the validation images they have seen.
+
+    Args:
+        config: changed in place: `started_from` is what the settings of the run keep of the file.
+        trainer: before its first step.
+        train, valid: its splits.
+
+    Raises:
+        UserError: the file cannot be used, or holds weights of another model.
+    """
+    trained = read(config.weights)
+    trainer.start_from(trained.weights)
+    config.started_from = origin(trained)._asdict()
+    print(f"[*] Starting from the weights in {config.weights}")
+    seen = count_seen(trained, config, train, valid)
+    if seen:
+        print(
+            f"[!] {seen:,} of the {len(valid):,} validation images were among those that these weights were trained "
+            f"on (--random_seed={trained.settings.get('random_seed')}): validation errors will be too low"
+        )
+
+
+def origin(trained: Trained) -> Origin:
+    """Name the file that weights come from, whether it is published, and the seed of its training."""
+    sha256 = hashlib.sha256(checkpoint.file_bytes(trained.path)).hexdigest()
+    presets = [name for name in published.names() if read_facts(published.path_of(name))["sha256"] == sha256]
+    seed = trained.settings.get("random_seed")
+    return Origin(
+        os.path.basename(trained.path), sha256, presets[0] if presets else None, seed if type(seed) is int else None
+    )
+
+
+def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
+    """Count the validation images that the weights in a file were trained on, as far as its settings say.
+
+    Which images are held out is a function of the seed and of their share; on canvases the seed is always the same.
+    """
+    if not trained.says_all or train.images is not valid.images:  # a folder may have validation images of its own
+        return 0
+    theirs = published.trained_as(trained.settings, trained.path)
+    if source(theirs, trained.settings.get("data_dir")) != source(config, config.data_dir):
+        return 0
+    seed = CANVAS_SPLIT_SEED if theirs.dataset in CANVASES else theirs.random_seed
+    rows = held_out(len(train.images), theirs.valid_size, seed)[0][: theirs.limit]
+    return int(np.isin(valid.rows[: len(valid)], rows).sum())
+
+
+def source(config, data_dir: str | None) -> tuple:
+    """Tell which images a training uses: those of a data set, whether on canvases or not, or those in a folder."""
+    if config.dataset == "folder":
+        return "folder", data_dir and os.path.realpath(data_dir)
+    return (config.source if config.dataset in CANVASES else config.dataset,)
