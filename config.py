@@ -209,6 +209,16 @@ GROUPS = {
             optional=True,
         ),
         Flag(
+            "crop_offset",
+            number(int, 0, 100),
+            0,
+            "pixels that all patches lie further up and left (1: as in the older Paddle version)",
+            "model",
+            looking=True,
+            mark="offset",
+            before=0,
+        ),
+        Flag(
             "first_reach",
             share,
             1.0,

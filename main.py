@@ -21,8 +21,8 @@ from config import data_set, get_config
 from ram.runs import checkpoint, published, seeds
 from ram.runs.files import RunFiles, locked, move_aside
 from ram.runs.find import find
-from ram.runs.settings import settings
-from ram.runs.weights import fitted
+from ram.runs.settings import adopt, settings
+from ram.runs.weights import fitted, read
 from ram.system import processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
@@ -78,6 +78,8 @@ def train(config) -> list[dict]:
     from ram.start import start_from_file
     from trainer import Trainer
 
+    if config.weights:  # before the run is named: patches lie where they lay when the weights were trained
+        adopt(config, read(config.weights).settings, config.weights, ["crop_offset"], strict=False)
     files = RunFiles(config)
     for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)

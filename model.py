@@ -87,6 +87,7 @@ class RecurrentAttention(nn.Layer):
         pixel_mean, pixel_std: pixels in [0, 1] are normalized to (pixel - mean) / std before the retina sees them. The
             default leaves black at zero, which is also what the retina sees outside the image.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+        crop_offset: pixels that all patches lie further up and left, see `Retina`.
         first_reach: the first glimpse is uniform in [-first_reach, first_reach] on each axis: 1 is anywhere.
         policy: "learned", or "random" or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
@@ -112,6 +113,7 @@ class RecurrentAttention(nn.Layer):
         pixel_mean=0.0,
         pixel_std=1.0,
         unit_pixels=None,
+        crop_offset=0,
         first_reach=1.0,
         policy="learned",
         core="relu",
@@ -123,7 +125,7 @@ class RecurrentAttention(nn.Layer):
         self.num_classes = num_classes
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
-        self.sensor.retina.unit_pixels = unit_pixels
+        self.sensor.retina.unit_pixels, self.sensor.retina.offset = unit_pixels, crop_offset
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std, reinforce_core, location_mean)
         self.locator.policy = policy

@@ -31,12 +31,14 @@ class Geometry(NamedTuple):
         k: number of patches.
         s: factor between the widths of successive patches.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+        offset: pixels that all patches lie further up and left; 1 in the older Paddle version, else 0.
     """
 
     g: int
     k: int
     s: int
     unit_pixels: float | None = None
+    offset: int = 0
 
     def reach(self, shape: tuple[int, int]) -> np.ndarray:
         """Compute the distance (2,) in pixels, along x and y, from the middle of an image (H, W) to a location of 1."""
@@ -60,7 +62,7 @@ class Geometry(NamedTuple):
     def corners(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Compute the first pixel (x, y) that each patch reads: locations (..., 2) to integers (..., k, 2)."""
         centers = np.floor(self.positions(locations, shape)).astype(np.int64)  # (..., 2)
-        return centers[..., None, :] - self.widths()[:, None] // 2
+        return centers[..., None, :] - self.widths()[:, None] // 2 - self.offset
 
     def places(self, locations: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Compute the middle (..., 2) of the finest patch where 0 is the middle of the first pixel, as in `imshow`."""
@@ -81,22 +83,23 @@ class Retina:
         k: number of patches.
         s: factor between the widths of successive patches.
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
+        offset: pixels that all patches lie further up and left; 1 in the older Paddle version, else 0.
     """
 
-    def __init__(self, g: int, k: int, s: int, unit_pixels: float | None = None):
-        self.g, self.k, self.s, self.unit_pixels = g, k, s, unit_pixels
+    def __init__(self, g: int, k: int, s: int, unit_pixels: float | None = None, offset: int = 0):
+        self.g, self.k, self.s, self.unit_pixels, self.offset = g, k, s, unit_pixels, offset
 
     @property
     def geometry(self) -> Geometry:
         """Where the patches lie, for pictures."""
-        return Geometry(self.g, self.k, self.s, self.unit_pixels)
+        return Geometry(self.g, self.k, self.s, self.unit_pixels, self.offset)
 
     def centers(self, l: paddle.Tensor, height: int, width: int) -> paddle.Tensor:
-        """Return the pixels (B, 2) that locations l (B, 2) fall on, as integers x and y; the image begins at 0."""
+        """Return the pixels (B, 2) in the middle of patches at locations l (B, 2), as integers x and y."""
         half = paddle.to_tensor([width / 2, height / 2], l.dtype)
         center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half
         # A location of NaN becomes some integer, like any other: the loss is then NaN, and the training stops.
-        return paddle.clip(paddle.floor(center).astype("int64"), -FAR, FAR)
+        return paddle.clip(paddle.floor(center).astype("int64") - self.offset, -FAR, FAR)
 
     def foveate(self, x: paddle.Tensor, l: paddle.Tensor) -> paddle.Tensor:
         """Look once at each image.

@@ -44,7 +44,8 @@ def geometry_of(config):
     prepare_cpu()  # before paddle is imported
     from modules import Geometry
 
-    return Geometry(config.patch_size, config.num_patches, config.glimpse_scale, config.unit_pixels)
+    c = config
+    return Geometry(c.patch_size, c.num_patches, c.glimpse_scale, c.unit_pixels, c.crop_offset)
 
 
 def trained_model(config):

@@ -34,6 +34,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
         unit_pixels=config.unit_pixels,
+        crop_offset=config.crop_offset,
         first_reach=config.first_reach,
         policy=config.policy,
         core=config.core,

@@ -698,7 +698,8 @@ def test_lost_best_checkpoint_is_an_error(place):
 @pytest.fixture
 def seeds_file(tmp_path):
     """A file as the Paddle seed writes it, and the model in it, which wants its images normalised."""
-    model = RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10, pixel_mean=0.1307, pixel_std=0.3081)
+    older = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "crop_offset": 1}
+    model = RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10, **older)
     model.initialize(5)
     for weight in model.parameters():
         if len(weight.shape) == 1:
@@ -730,13 +731,31 @@ def test_bare_state_dict_is_tested(place, seeds_file, capsys, tmp_path):
     bare = str(tmp_path / "bare.pdparams")
     paddle.save(model.state_dict(), bare)
     own = default_architecture(place)
-    asks = ["--pixel_mean=0.1307", "--pixel_std=0.3081", "--std=0.05"]  # a bare file says nothing of them
+    asks = [
+        "--pixel_mean=0.1307",
+        "--pixel_std=0.3081",
+        "--std=0.05",
+        "--crop_offset=1",
+    ]  # a bare file says nothing of them
     assert (
         report_of(own, capsys, f"--weights={path}")[4]
         == re.search(
             r"Test Acc: (\d+)/", (own.run("--is_train=False", f"--weights={bare}", *asks), capsys.readouterr().out)[1]
         )[1]
     )
+
+
+def test_file_of_the_paddle_seed_brings_its_crop_along(place, seeds_file, tmp_path, capsys):
+    path, _ = seeds_file
+    own = default_architecture(place)
+    own.run(f"--weights={path}", f"--export={tmp_path / 'export'}")
+    about = json.loads((tmp_path / "export" / "about.json").read_text())
+    assert about["settings"]["crop_offset"] == 1
+    own.run(f"--weights={path}", "--epochs=1", "--limit=64", "--batch_size=32")
+    (begun,) = (own.root / "ckpt").glob("*_model_best.pdparams")
+    assert begun.name == "ram_6_8x8_1_offset1_model_best.pdparams"
+    assert checkpoint.read(str(begun))["settings"]["crop_offset"] == 1
+    capsys.readouterr()
 
 
 def test_weights_of_another_architecture_are_refused(place, seeds_file):

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import RecurrentAttention, draw_weights
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore, Retina
+from modules import (
+    ActionNetwork,
+    BaselineNetwork,
+    CoreNetwork,
+    Geometry,
+    GlimpseNetwork,
+    LocationNetwork,
+    LSTMCore,
+    Retina,
+)
 from ram.fast.retina import FastRetina
 
 F32 = np.float32
@@ -119,6 +128,18 @@ def test_location_1_is_unit_pixels_from_the_middle(g, k, s):
     as_usual = tensor(pixels / np.array([15, 10.5], F32))  # 30 and 21 pixels from border to border
     for a, b in zip(retina.foveate(tensor(x), tensor(pixels / 10)), Retina(g, k, s).foveate(tensor(x), as_usual)):
         assert np.array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("foveate", [lambda retina: retina.foveate, fast_foveate], ids=["plain", "fast"])
+@pytest.mark.parametrize("offset", [1, 3])
+def test_offset_moves_all_patches_up_and_left(foveate, offset):
+    x = normal(4, 2, 21, 30)
+    pixels = np.array([[0, 0], [7, -3], [-9, 9], [3, -9]], F32)  # of the center, from the middle
+    moved = foveate(Retina(4, 3, 2, unit_pixels=1.0, offset=offset))(tensor(x), tensor(pixels))
+    as_usual = foveate(Retina(4, 3, 2, unit_pixels=1.0))(tensor(x), tensor(pixels - offset))
+    np.testing.assert_array_equal(moved.numpy(), as_usual.numpy())
+    corners = Retina(4, 3, 2, 1.0, offset).geometry.corners(pixels, (21, 30))
+    np.testing.assert_array_equal(corners, Geometry(4, 3, 2, 1.0).corners(pixels, (21, 30)) - offset)
 
 
 def test_clipped_locations_are_exactly_unit_pixels_from_the_middle():

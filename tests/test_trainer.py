@@ -685,9 +685,9 @@ def test_stored_glimpses_are_those_of_the_first_validation_images():
         "locations": (9, 3, 2),
         "probabilities": (9, 10),
         "classes": (10,),
-        "retina": (4,),
+        "retina": (5,),
     }
-    assert glimpses["retina"].tolist() == [6, 1, 1, 0]
+    assert glimpses["retina"].tolist() == [6, 1, 1, 0, 0]
     assert np.array_equal(glimpses["images"], training.trainer.valid.images[:9])
     assert np.allclose(glimpses["probabilities"].sum(1), 1, atol=1e-5)
     assert same(glimpses, snapshot(training.trainer.evaluated, training.trainer.valid, training.config))

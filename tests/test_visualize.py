@@ -186,7 +186,7 @@ def test_training_finds_the_run_by_its_flags(place, tmp_path):
 
 def test_stored_glimpses_read_back(place):
     snapshot = snapshots.read_snapshot(str(place[0] / "plots" / RUN / "glimpses_0002.npz"))
-    assert snapshot.epoch == 2 and snapshot.retina == (6, 2, 2, None) and len(snapshot.shown) == 9
+    assert snapshot.epoch == 2 and snapshot.retina == (6, 2, 2, None, 0) and len(snapshot.shown) == 9
     with np.load(place[0] / "plots" / RUN / "glimpses_0002.npz") as arrays:
         for i, shown in enumerate(snapshot.shown):
             assert shown.label == str(arrays["labels"][i]) and shown.answer == str(arrays["probabilities"][i].argmax())

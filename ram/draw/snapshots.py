@@ -31,7 +31,9 @@ class Snapshot(NamedTuple):
 
     epoch: int
     shown: list[Shown]
-    retina: tuple[int, int, int, float | None] | None = None  # g, k, s, unit_pixels; early versions stored none
+    retina: tuple[int, int, int, float | None, int] | None = (
+        None  # the fields of a Geometry; early versions stored none
+    )
 
 
 def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> Snapshot:
@@ -52,8 +54,8 @@ def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> Snapshot:
     parts = (images, locations, names[labels], names[probabilities.argmax(1)], probabilities.max(1))
     retina = None
     if "retina" in arrays:
-        g, k, s, unit_pixels = arrays["retina"].tolist()
-        retina = int(g), int(k), int(s), unit_pixels or None
+        g, k, s, unit_pixels, *offset = arrays["retina"].tolist()  # older files have no offset
+        retina = int(g), int(k), int(s), unit_pixels or None, int(sum(offset))
     return Snapshot(epoch, [Shown(*(part[i] for part in parts)) for i in range(N)], retina)
 
 

@@ -37,16 +37,16 @@ class FastRetina:
     """Compute what `Retina.foveate` computes, for many looks at the same images.
 
     Args:
-        retina: the plain retina, whose g, k, s and unit_pixels are taken.
+        retina: the plain retina, whose numbers are taken.
     """
 
     def __init__(self, retina: Retina):
-        self.g, self.k, self.s, self.unit_pixels = retina.g, retina.k, retina.s, retina.unit_pixels
+        self.g, self.k, self.s, self.unit_pixels, self.offset = self.geometry = retina.geometry
         self._layouts: dict[tuple, Layout] = {}  # by shape of the batch: the same few are met again and again
 
     def serves(self, retina: Retina) -> bool:
         """Tell whether these are still the plain retina's numbers."""
-        return (self.g, self.k, self.s, self.unit_pixels) == (retina.g, retina.k, retina.s, retina.unit_pixels)
+        return self.geometry == retina.geometry
 
     def prepare(self, x: paddle.Tensor) -> Scene:
         """Surround images (B, C, H, W), uint8 or float, with zeros, and sum up cells of pixels.
@@ -113,7 +113,7 @@ class FastRetina:
         layout, B = scene.layout, scene.shape[0]
         half = layout.half.astype(l.dtype)
         center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B, 2) in pixels
-        center = paddle.floor(center).astype("int64")
+        center = paddle.floor(center).astype("int64") - self.offset
         # What is far outside stays outside. NaN became some integer, like any other: the loss will tell of it.
         center = paddle.clip(center, -FAR, FAR).astype(layout.spread.dtype)
         centers = paddle.matmul(center, layout.spread)  # (B, 2*g)

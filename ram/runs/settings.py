@@ -9,7 +9,7 @@ from ram.runs.origin import KEY, origin_in
 from utils import UserError
 
 # The settings behind files of the older Paddle version, which do not name them.
-OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None}
+OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None, "crop_offset": 1}
 
 
 def settings(config: argparse.Namespace) -> dict:

@@ -69,7 +69,7 @@ def snapshot(model: RecurrentAttention, split, config) -> dict[str, np.ndarray]:
 
     Returns:
         images (N, C, H, W) uint8, labels (N,), locations (N, T, 2), probabilities (N, classes), classes (classes,),
-        which are their names, and retina (4,): g, k, s and unit_pixels, or 0 if that is None.
+        which are their names, and retina (5,): g, k, s, unit_pixels, or 0 if that is None, and offset.
     """
     images, labels = split.batch(np.arange(min(9, len(split))))
     noise = draw_noise(len(labels), config.num_glimpses, "evaluate/valid", config.random_seed, 0)
@@ -81,7 +81,7 @@ def snapshot(model: RecurrentAttention, split, config) -> dict[str, np.ndarray]:
         "locations": rollout.locations.numpy(),
         "probabilities": np.exp(rollout.log_probs.numpy()),
         "classes": np.array(split.classes),
-        "retina": np.array([retina.g, retina.k, retina.s, retina.unit_pixels or 0]),
+        "retina": np.array([retina.g, retina.k, retina.s, retina.unit_pixels or 0, retina.offset]),
     }
 
 
