@@ -770,7 +770,7 @@ def test_training_starts_from_the_weights_in_a_file(place, seeds_file):
     path, model = seeds_file
     own = default_architecture(place)
     own.run("--epochs=1", "--limit=64", f"--weights={path}", "--optimizer=sgd", "--init_lr=1e-30")
-    state = checkpoint.read(str(place.ckpt / "ram_6_8x8_1_ckpt.pdparams"))
+    state = checkpoint.read(str(place.ckpt / "ram_6_8x8_1_offset1_ckpt.pdparams"))
     for name, value in model.state_dict().items():
         assert np.allclose(state["model"][name], value.numpy(), rtol=0, atol=1e-20)  # one step of no length at all
         assert np.allclose(state["ema"][name], value.numpy())
