@@ -1,4 +1,4 @@
-"""The model for `paddle.hub`:
+"""Offer the trained model to `paddle.hub`:
 
 model = paddle.hub.load(DIR, "ram", source="local", preset="mnist")           # published weights
 model = paddle.hub.load(DIR, "ram", source="local", weights="FILE.pdparams")  # any file that --weights takes

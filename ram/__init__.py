@@ -1,1 +1,1 @@
-"""What stands behind the story that main.py, config.py, data_loader.py, modules.py, model.py and trainer.py tell."""
+"""The parts behind main.py, config.py, data_loader.py, modules.py, model.py and trainer.py."""

@@ -1,8 +1,8 @@
-"""The paper's baselines, which see the whole image at once (Mnih et al. 2014, section 4.1 and tables 1 and 2).
+"""Define the paper's baselines, which see the whole image at once (Mnih et al. 2014, section 4.1, tables 1 and 2).
 
-They offer what training and evaluation ask of `RecurrentAttention`, with a rollout in which nothing was chosen; so the
-hybrid loss is the cross entropy alone, and data, recipe, checkpoints and commands are RAM's own. Shape letters as in
-modules.py.
+A baseline has the methods of `RecurrentAttention` that training and evaluation use, and its rollout has no choices: so
+the hybrid loss is the cross entropy alone, and data, recipe, checkpoints and commands are those of RAM. Shape letters
+as in modules.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CONV_UNITS, CONV_FEATURES = 256, 8 * 11 * 11  # units on a 60x60 canvas, and the
 
 
 def fully_connected(image_shape: tuple[int, int, int], units: int) -> tuple[nn.Layer, int]:
-    """Two layers of rectified units, "FC, 2 layers (64 / 256 hiddens each)"; and how many numbers come out."""
+    """Build two layers of rectified units, "FC, 2 layers (64 / 256 hiddens each)"; return them and their width."""
     C, H, W = image_shape
     layers = [nn.Flatten(), nn.Linear(C * H * W, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU()]
     return nn.Sequential(*layers), units
 
 
 def convolutional(image_shape: tuple[int, int, int]) -> tuple[nn.Layer, int]:
-    """ "Convolutional, 2 layers": 8 filters of 10x10 at stride 5, and a layer of 256 rectified units, after ReLUs.
+    """Build "Convolutional, 2 layers": 8 filters of 10x10 at stride 5, and a layer of 256 units, each with a ReLU.
 
     The paper's larger canvas, 100x100, gets 86 units instead of 256, which keeps the number of weights; here this rule
     holds for every canvas beyond 60x60. Nothing is padded: of 28x28 pixels, the last 3 rows and columns are not seen.
@@ -65,10 +65,10 @@ class Baseline(nn.Layer):
     initialize = draw_weights
 
     def set_std(self, std: float) -> None:
-        """No location is chosen, so there is nothing to set."""
+        """Do nothing: a baseline chooses no location."""
 
     def prepare(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images (B, C, H, W) as they are: there is but one look."""
+        """Return images (B, C, H, W) as they are: one rollout needs no preparation."""
         return x
 
     def rollout(self, x: paddle.Tensor, noise: Noise | None = None) -> Rollout:

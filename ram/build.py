@@ -1,4 +1,4 @@
-"""A model from settings, and weights in it that were checked before."""
+"""Build a model from settings, and load weights into it after checking them."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
 
 
 def build(trained: Trained, config) -> RecurrentAttention | Baseline:
-    """Build a model from the config and load checked weights; in evaluation mode.
+    """Build a model from the config and load checked weights, for evaluation.
 
     Args:
-        trained: the weights; what their file does not say of classes and images is that of the data set.
+        trained: the weights; classes and image shape that their file does not name are those of the data set.
         config: settings that fit the weights, as `ram.runs.find` leaves them.
 
     Raises:
         UserError: the file contradicts itself, or the weights do not fit the settings; then nothing was allocated,
-            however large a model a file's settings ask for.
+            however large a model the settings in the file describe.
     """
     trained = complete(trained, config)
     shape, num_classes = trained.image_shape, len(trained.classes)
-    check_fitting(without_memory(config, shape, num_classes), trained.weights)
+    check_fitting(build_without_memory(config, shape, num_classes), trained.weights)
     model = build_model(config, shape, num_classes)
     load_weights(model, trained.weights)
     model.eval()
@@ -67,10 +67,10 @@ def build(trained: Trained, config) -> RecurrentAttention | Baseline:
 
 
 def complete(trained: Trained, config) -> Trained:
-    """Fill in the classes and the shape of the images where the file does not say: those of the config's data set.
+    """Fill in the classes and the image shape that the file does not name with those of the config's data set.
 
     Raises:
-        UserError: what the file says cannot be.
+        UserError: the classes or the image shape in the file are impossible.
     """
     path, bias = trained.path, trained.weights.get("classifier.fc.bias")
     side = config.canvas_size if config.dataset in CANVASES else SIDE
@@ -80,20 +80,20 @@ def complete(trained: Trained, config) -> Trained:
         raise UserError(f"{path} cannot be used: images of {shape!r} are neither grey nor RGB")
     if bias is None or bias.ndim != 1:
         raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
-    classes = usual_classes(config, len(bias)) if trained.classes is None else trained.classes
+    classes = default_classes(config, len(bias)) if trained.classes is None else trained.classes
     if not isinstance(classes, (list, tuple)) or [type(name) for name in classes] != [str] * len(bias):
         raise UserError(f"{path} cannot be used: it does not name its {len(bias)} classes")
     return trained._replace(classes=list(classes), image_shape=shape)
 
 
-def usual_classes(config, count: int) -> list[str]:
-    """Name the classes of a file that does not: as those of the data set, or by numbers."""
-    known = DATASETS.get(config.source if config.dataset in CANVASES else config.dataset)
-    return list(known.classes) if known and len(known.classes) == count else [str(label) for label in range(count)]
+def default_classes(config, count: int) -> list[str]:
+    """Name the classes as the data set does, or by numbers where it has another number of them."""
+    files = DATASETS.get(config.source if config.dataset in CANVASES else config.dataset)
+    return list(files.classes) if files and len(files.classes) == count else [str(label) for label in range(count)]
 
 
 def check_rollout(model: RecurrentAttention, image_shape: tuple[int, int, int], num_glimpses: int) -> None:
-    """Let the plain rollout serve where the fast one differs from it, as after an edit of a network; and say so."""
+    """Use the plain rollout where the fast one differs from it, as after an edit of a network, and print the part."""
     images = to_tensor(generator("check").integers(0, 256, (2, *image_shape), dtype=np.uint8))
     noise = Noise(*map(to_tensor, draw_noise(2, num_glimpses, "check")))
     part = differing_part(model, images, noise)
@@ -102,8 +102,8 @@ def check_rollout(model: RecurrentAttention, image_shape: tuple[int, int, int], 
         print(f"[*] {part} differs from the fast rollout: the plain one serves")
 
 
-def without_memory(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
-    """Build the model as `build_model` does, but its weights have names and shapes alone."""
+def build_without_memory(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
+    """Build the model as `build_model` does, but with weights that have only names and shapes."""
     with paddle.utils.unique_name.guard(), paddle.LazyGuard():
         return build_model(config, image_shape, num_classes)
 
@@ -132,12 +132,12 @@ def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.nda
     """Set every weight of the model.
 
     Raises:
-        UserError: if a name is missing or too many, or a shape differs; the model is then unchanged.
+        UserError: a weight is missing, one is unknown, or a shape differs; the model is then unchanged.
     """
     check_fitting(model, weights)
     model.set_state_dict({name: to_tensor(value.astype("float32")) for name, value in weights.items()})
 
 
 def arrays(state: dict) -> dict[str, np.ndarray]:
-    """Copy tensors to NumPy arrays of their own."""
+    """Copy tensors to NumPy arrays."""
     return {name: np.array(value.numpy() if hasattr(value, "numpy") else value) for name, value in state.items()}

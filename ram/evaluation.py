@@ -1,4 +1,4 @@
-"""The one evaluation, for validation and test: classify every image of a split by the mean of M rollouts."""
+"""Evaluate a model, for validation and test: classify every image of a split by the mean of M rollouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an ev
 
 
 class Evaluation(NamedTuple):
-    """How well the model does on one split."""
+    """The result of a model on one split."""
 
     loss: float  # mean of -log p(label), p averaged over the M rollouts
     correct: int
@@ -26,12 +26,12 @@ class Evaluation(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """In percent."""
+        """Share of images classified right, in percent."""
         return 100 * self.correct / self.count
 
     @property
     def error(self) -> float:
-        """In percent."""
+        """Share of images classified wrong, in percent."""
         return 100 - self.accuracy
 
 
@@ -58,14 +58,13 @@ def evaluate(
         watch: called with the numbers of the images and the `Rollout`, for every rollout of every batch.
 
     Returns:
-        How many of how many images were classified right, and the mean loss; the same for any number of processes,
-        which divide the batches among them.
+        The result, which is the same for any number of processes: they divide the batches among them.
     """
     model.eval()
     rollouts = M if model.samples and locations == "sampled" else 1
     noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
-    found = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
-    for number in range(processes.rank(), len(found), processes.world()):
+    sums = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
+    for number in range(processes.rank(), len(sums), processes.world()):
         index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
         scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
@@ -77,8 +76,8 @@ def evaluate(
                 watch(index, rollout)
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
         loss = float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
-        found[number] = loss, int((probs.argmax(axis=1) == y).sum())
+        sums[number] = loss, int((probs.argmax(axis=1) == y).sum())
     loss, correct = 0.0, 0
-    for of_batch in processes.total(found).tolist():  # one after the other: the order decides on the rounding
+    for of_batch in processes.total(sums).tolist():  # one after the other: the order decides on the rounding
         loss, correct = loss + of_batch[0], correct + int(of_batch[1])
     return Evaluation(loss / len(split), correct, len(split), rollouts)

@@ -1,7 +1,7 @@
-"""Named experiments: `--preset=NAME` sets these defaults, and any flag that is given overrides them.
+"""Define the named experiments: `--preset=NAME` sets these defaults, and any flag that is given overrides them.
 
-Each preset is complete: what it does not name is at the default that --help shows. Measured test errors of all of them
-are in docs/results.md.
+Each preset is complete: flags that it does not name have the defaults that --help shows. Measured test errors are in
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Preset(NamedTuple):
     """Describe what a preset reproduces, and the flags that it sets."""
 
-    about: str
+    title: str
     flags: dict
 
 

@@ -1,4 +1,4 @@
-"""Go on where a training stopped: its state, read and checked before anything is done with it."""
+"""Read and check the state of a training before it is resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from config import FREE, KEPT
-from ram.build import check_fitting, without_memory
+from ram.build import build_without_memory, check_fitting
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
@@ -18,14 +18,15 @@ from utils import UserError
 
 COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
 MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
-OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")  # are relied on
+# Of an epoch's record, what other code reads.
+OF_A_RECORD = ("epoch", "best", "val_acc", "val_err", "val_loss", "train_acc", "train_loss", "seconds")
 
 
 def read_state(config, files: RunFiles) -> dict:
-    """Read the state to resume from; its settings fill in, in place, whatever no flag gave.
+    """Read the state to resume from, and take its settings into `config`, in place, where no flag was given.
 
     Raises:
-        UserError: there is none, or a flag that was given says otherwise than its settings.
+        UserError: there is no state, or a given flag contradicts its settings.
     """
     path = files.latest
     if not files.started():
@@ -43,7 +44,7 @@ def read_state(config, files: RunFiles) -> dict:
 
 
 def check_resumable(state: dict, config, train, path: str) -> None:
-    """Raise UserError where a checkpoint holds no state of such a training, or one on other data."""
+    """Raise UserError where a checkpoint does not fit this training: its networks, optimizer or data."""
     shape = state.get("image_shape")
     shape = tuple(shape) if isinstance(shape, (list, tuple)) else None
     fitted(Trained({}, {}, "unknown", state.get("classes"), shape, path), train)
@@ -56,9 +57,9 @@ def check_resumable(state: dict, config, train, path: str) -> None:
 def check_state(state: dict, config, train) -> None:
     """Raise UserError unless a state is one that `Trainer.state` makes with these settings and training images.
 
-    A checksum does not say who wrote a file. Nothing is allocated, see `ram.build.build`.
+    A checksum does not tell who wrote a file. Nothing is allocated, see `ram.build.build`.
     """
-    model = without_memory(config, train.image_shape, train.num_classes)
+    model = build_without_memory(config, train.image_shape, train.num_classes)
     for name in ("model", "ema") if config.ema > 0 else ("model",):
         check_fitting(model, state.get(name))
     for name in COUNTS:
@@ -80,7 +81,7 @@ def check_state(state: dict, config, train) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether this is a number, or True or False; NaN is none."""
+    """Tell whether a value is a number (booleans are); NaN is not."""
     return isinstance(value, (int, float)) and value == value
 
 
@@ -88,9 +89,9 @@ def check_same_start(config, model, splits: list, *progress: int) -> None:
     """Raise UserError where not all processes begin with the same settings, labels, weights and progress."""
     if processes.world() == 1:
         return
-    kept = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
+    shared = {name: value for name, value in settings(config).items() if name not in FREE or name in KEPT}
     processes.check_same(
-        settings=repr(kept).encode(),
+        settings=repr(shared).encode(),
         labels=b"".join(split.labels.tobytes() for split in splits),
         weights=b"".join(weight.numpy().tobytes() for weight in model.state_dict().values()) + repr(progress).encode(),
     )

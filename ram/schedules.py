@@ -1,4 +1,4 @@
-"""How the weights follow the gradient, and what changes while they do: optimizer, learning rate, exploration."""
+"""Build the optimizer, and compute what changes in a training: learning rate, exploration, averaged weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import paddle
 
 
 def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
-    """Build Paddle's optimizer of the name that the config gives."""
+    """Build the optimizer that the config names."""
     common = {"learning_rate": config.init_lr, "parameters": parameters}
     if config.clip_norm > 0:
         common["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(config.clip_norm)
@@ -26,7 +26,7 @@ def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
 
 
 def learning_rate(config, progress: float, cuts: int = 0) -> float:
-    """Compute the learning rate after `progress` epochs, and after so many cuts of the plateau schedule."""
+    """Compute the learning rate after `progress` epochs and `cuts` cuts of the plateau schedule."""
     if config.lr_schedule == "plateau":
         return max(config.min_lr, config.init_lr * config.lr_factor**cuts)
     if config.lr_schedule == "constant":

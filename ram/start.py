@@ -52,7 +52,7 @@ def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
 
     Which images are held out is a function of the seed and of their share; on canvases the seed is always the same.
     """
-    if not trained.says_all or train.images is not valid.images:  # a folder may have validation images of its own
+    if not trained.has_settings or train.images is not valid.images:  # a folder may have validation images of its own
         return 0
     theirs = published.trained_as(trained.settings, trained.path)
     if source(theirs, trained.settings.get("data_dir")) != source(config, config.data_dir):

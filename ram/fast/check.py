@@ -1,4 +1,4 @@
-"""Is the fast rollout still the rollout of modules.py and model.py? Both are run on one batch, and compared.
+"""Compare the fast rollout with that of modules.py and model.py on one batch.
 
 Whoever edits a network sees the edit train: where the two differ, the plain rollout takes over, and a line names the
 part. Without this an edit of, say, `GlimpseNetwork.forward` would change nothing, in silence.
@@ -20,8 +20,8 @@ TOLERANCE = 1e-3  # of the norm of what is compared: rounding is a hundred times
 def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None) -> str | None:
     """Name the first part in which the fast rollout of a model differs from the plain one; None where it does not.
 
-    The plain rollout is led along the locations of the fast one: where a choice is a hair from the border between two
-    pixels, rounding would otherwise lead the two to different glimpses. No weight and no gradient is changed.
+    The plain rollout takes its glimpses at the locations of the fast one: where a choice is next to the border between
+    two pixels, rounding would otherwise lead to different glimpses. No weight and no gradient is changed.
 
     Args:
         model: a `RecurrentAttention`.
@@ -53,10 +53,10 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
 
 
 def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> None:
-    """Let the plain rollout train where the fast one of the first model differs from it on this batch; and say so.
+    """Train by the plain rollout where the fast one of the first model differs on this batch, and print the part.
 
     Args:
-        models: the trained model, and whatever is to be evaluated as it is.
+        models: the trained model, and those that are evaluated in its place.
         x, noise, loss: see `differing_part`.
     """
     if not models[0].samples or not models[0].fast:
@@ -69,7 +69,7 @@ def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> Non
 
 
 def parts(model, x: paddle.Tensor, noise, tape):
-    """Yield the name of each part of a step with what it puts out, plain and fast, given what came before it."""
+    """Yield the name of each part of a step, with its plain and its fast output for the same input."""
     sensor, core, locator = model.sensor, model.rnn, model.locator
     x = model.normalize(x)
     before = paddle.zeros([x.shape[0], core.state_size], tape.h[0].dtype)
@@ -85,7 +85,7 @@ def parts(model, x: paddle.Tensor, noise, tape):
 
 
 def alike(plain: paddle.Tensor | None, quick: paddle.Tensor | None) -> bool:
-    """Tell whether two tensors are equal but for rounding; a gradient that is missing is one of zeros."""
+    """Tell whether two tensors are equal but for rounding; a missing gradient counts as zeros."""
     if plain is None or quick is None:
         return all(part is None or not float(part.abs().max()) for part in (plain, quick))
     if plain.shape != quick.shape or not plain.size:

@@ -1,4 +1,4 @@
-"""The retina of modules.py, several times faster: cells of pixels are summed up once, and looks read the sums.
+"""Compute the retina of modules.py several times faster: sum up cells of pixels once, and read the sums in each look.
 
 Letters in shape comments as in modules.py.
 """
@@ -42,10 +42,10 @@ class FastRetina:
 
     def __init__(self, retina: Retina):
         self.g, self.k, self.s, self.unit_pixels, self.offset = self.geometry = retina.geometry
-        self._layouts: dict[tuple, Layout] = {}  # by shape of the batch: the same few are met again and again
+        self._layouts: dict[tuple, Layout] = {}  # by shape of the batch, since few shapes occur
 
-    def serves(self, retina: Retina) -> bool:
-        """Tell whether these are still the plain retina's numbers."""
+    def matches(self, retina: Retina) -> bool:
+        """Tell whether the geometry is still that of the plain retina."""
         return self.geometry == retina.geometry
 
     def prepare(self, x: paddle.Tensor) -> Scene:
@@ -61,7 +61,7 @@ class FastRetina:
         B, C, H, W = x.shape
         border = self.s ** (self.k - 1)
         row = W + border + 1
-        # Not F.pad: joining with zeros does the same ten times faster on the CPU.
+        # F.pad would do the same, ten times slower on the CPU.
         rows = paddle.concat([paddle.zeros([B * C * H, border + 1], x.dtype), x.reshape([B * C * H, W])], axis=1)
         images = paddle.concat([paddle.zeros([B * C, border * row], x.dtype), rows.reshape([B * C, H * row])], axis=1)
         flat = paddle.concat([images.flatten(), paddle.zeros([border * (row + 1)], x.dtype)])
@@ -114,7 +114,7 @@ class FastRetina:
         half = layout.half.astype(l.dtype)
         center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B, 2) in pixels
         center = paddle.floor(center).astype("int64") - self.offset
-        # What is far outside stays outside. NaN became some integer, like any other: the loss will tell of it.
+        # A location of NaN became some integer, like any other: the loss is then NaN, and the training stops.
         center = paddle.clip(center, -FAR, FAR).astype(layout.spread.dtype)
         centers = paddle.matmul(center, layout.spread)  # (B, 2*g)
         patches = []
@@ -129,7 +129,7 @@ class FastRetina:
 
 
 def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
-    """Sum up `count` copies of an array, each shifted by `shift` more than the last; what hangs over is cut off."""
+    """Sum up `count` copies of an array, each shifted by `shift` more than the last, where they all overlap."""
     length = flat.shape[0] - (count - 1) * shift
     total = flat[:length]
     for i in range(1, count):

@@ -1,15 +1,15 @@
-"""The rollout of model.py, several times faster: the same numbers from fewer operations.
+"""Compute the rollout of model.py several times faster: the same numbers from fewer operations.
 
-It is used only for the networks of modules.py as they are there (`supports`). Where one of them was edited, the
-first batch of a training shows that it computes something else (check.py), and the plain rollout trains.
+The fast rollout is used only for the networks of modules.py as they are there (`supports`). After an edit of one of
+them, the first batch of a training shows that the two differ (check.py), and the plain rollout trains.
 
-What makes it fast follows from one property of the paper's model: where the network looks is data. No gradient flows
-through a location, so once the locations are chosen, the T glimpses are an ordinary recurrent network on known inputs,
-and the locator and the baseliner are ordinary networks on its states, into which the locator's gradient may go on.
+The speed follows from one property of the paper's model: where the network looks is data. No gradient flows through a
+location, so once the locations are chosen, the T glimpses are an ordinary recurrent network on given inputs, and the
+locator and the baseliner are ordinary networks on its states, into which the locator's gradient may go on.
 
 - The walk over the glimpses records no graph, just the output of every layer (`Tape`).
 - Backward, only the recurrence itself goes step by step. Everything else, all weight gradients included, is one
-  product over the T*B glimpses of the batch (`Sight.backward`, `Gaze.backward`).
+  product over the T*B glimpses of the batch (`States.backward`, `LogDensity.backward`).
 - Every bias is spread to one row per image before the walk: equal shapes are added four times faster.
 """
 
@@ -36,33 +36,34 @@ from ram.fast.retina import FastRetina, Scene
 
 
 class Tape(NamedTuple):
-    """What the layers put out, one tensor per glimpse. P = k*C*g*g, h = h_g + h_l."""
+    """The outputs of the layers, one tensor per glimpse; P = k*C*g*g, h = h_g + h_l."""
 
     l: list  # T times (B, 2): where
     phi: list  # T times (B, P): what the retina saw there
     a_what: list  # T times (B, h_g): relu(fc1(phi))
     a_where: list  # T times (B, h_l): relu(fc2(l))
     g: list  # T times (B, h): relu(fc3(a_what) + fc4(a_where))
-    kept: list  # T times what the core's unit keeps for its derivative
+    kept: list  # T times what `backward` of the core's unit needs
     h: list  # T times (B, D): the core's state
     u: list  # T-1 times (B, D//2): the locator's hidden layer, if it has one
     mu: list  # T-1 times (B, 2): the policy's mean
 
 
 def active(rectified: paddle.Tensor) -> paddle.Tensor:
-    """The derivative of relu from its output: 1 where it is positive, else 0. A comparison would be twice as slow."""
+    """Compute the derivative of relu from its output: 1 where it is positive, else 0."""
+    # A comparison would be twice as slow.
     return paddle.clip(rectified * 1e38, max=1.0)
 
 
 def column_sums(rows: paddle.Tensor) -> paddle.Tensor:
-    """The sum (n,) over the rows of an (m, n) tensor, as a product: several times faster than `sum`."""
+    """Sum up the rows of an (m, n) tensor as a product, several times faster than `sum`: (n,)."""
     return paddle.matmul(paddle.ones([1, rows.shape[0]], rows.dtype), rows).flatten()
 
 
 class ReluUnit:
-    """What a CoreNetwork does with z = i2h(g_t) + h2h(h_t-1).
+    """The function of a CoreNetwork on z = i2h(g_t) + h2h(h_t-1), and its derivative.
 
-    Forward gives h_t, the memory (it has none), and what backward, from dh_t to dz, has to know.
+    `forward` returns h_t, the memory (this unit has none), and what `backward`, from dh_t to dz, needs.
     """
 
     @staticmethod
@@ -76,7 +77,7 @@ class ReluUnit:
 
 
 class LSTMUnit:
-    """The same of an LSTMCore, whose memory is the cell c_t."""
+    """The function of an LSTMCore on z, and its derivative; the memory is the cell c_t."""
 
     @staticmethod
     def forward(z, memory):
@@ -97,14 +98,14 @@ class LSTMUnit:
 
 
 def unit(core):
-    """The unit of a core network."""
+    """Return the unit of a core network."""
     return LSTMUnit if isinstance(core, LSTMCore) else ReluUnit
 
 
-class Sight(PyLayer):
+class States(PyLayer):
     """The states (T*B, D) of the walk on `tape`, as a differentiable function of the sensor's and the core's weights.
 
-    All of them, one glimpse behind the other: the last is classified, and those before choose where to look.
+    They are in the order of the glimpses: the last is classified, and those before choose where to look.
     """
 
     @staticmethod
@@ -115,7 +116,7 @@ class Sight(PyLayer):
 
     @staticmethod
     def backward(ctx, dstates):
-        """Backpropagation through time; gradients in the order of `sight_weights`."""
+        """Backpropagate through time; gradients in the order of `state_weights`."""
         w_fc1, _, w_fc2, _, w_fc3, _, w_fc4, _, w_i2h, _, w_h2h, _ = ctx.saved_tensor()
         tape = ctx.tape
         T = len(tape.h)
@@ -140,13 +141,13 @@ class Sight(PyLayer):
         return (*gradients, d_h2h, gradients[-1].clone())
 
 
-def sight_weights(model) -> list[paddle.Tensor]:
-    """The weights that the state depends on, weight and bias of each layer in turn."""
+def state_weights(model) -> list[paddle.Tensor]:
+    """List the weights that the states depend on: weight and bias of each layer in turn."""
     s, r = model.sensor, model.rnn
     return [w for layer in (s.fc1, s.fc2, s.fc3, s.fc4, r.i2h, r.h2h) for w in (layer.weight, layer.bias)]
 
 
-class Gaze(PyLayer):
+class LogDensity(PyLayer):
     """The log-density (B, T-1) of the choices on `tape`, differentiable by the states and the locator's weights.
 
     A choice is mu + std * epsilon, so the density's value depends on epsilon alone; its gradient goes to mu.
@@ -160,10 +161,10 @@ class Gaze(PyLayer):
 
     @staticmethod
     def backward(ctx, d_log_pi):
-        """d log_pi / d mu = epsilon / std; gradients: states ((T-1)*B, D), then in the order of `gaze_weights`."""
+        """Backpropagate d log_pi / d mu = epsilon / std; gradients: states ((T-1)*B, D), then as `policy_weights`."""
         epsilons, h, *weights = ctx.saved_tensor()
         dmu = (d_log_pi.unsqueeze(2) * epsilons).transpose([1, 0, 2]).reshape([-1, 2]) / ctx.std  # ((T-1)*B, 2)
-        layers = [(h, dmu)]  # what each of the locator's layers is given, and the gradient of what it puts out
+        layers = [(h, dmu)]  # the input of each of the locator's layers, and the gradient of its output
         if ctx.tape.u:
             u, mu = paddle.concat(ctx.tape.u), paddle.concat(ctx.tape.mu)  # ((T-1)*B, ...)
             dm = dmu * (1 - mu * mu)  # mu = tanh(m)
@@ -177,8 +178,8 @@ class Gaze(PyLayer):
         return (None, dstates, *gradients)
 
 
-def gaze_weights(model) -> list[paddle.Tensor]:
-    """The weights that the policy depends on, besides the state."""
+def policy_weights(model) -> list[paddle.Tensor]:
+    """List the weights that the policy depends on besides the states."""
     layers = [layer for layer in (model.locator.fc, model.locator.fc_lt) if layer]
     return [w for layer in layers for w in (layer.weight, layer.bias)]
 
@@ -187,8 +188,8 @@ def supports(model) -> bool:
     """Tell whether a model consists of just the networks that this file computes, each with its layers."""
     sensor, core, locator = model.sensor, model.rnn, model.locator
     networks = (sensor, core, locator, model.classifier, model.baseliner, getattr(sensor, "retina", None))
-    known = (GlimpseNetwork, (CoreNetwork, LSTMCore), LocationNetwork, ActionNetwork, BaselineNetwork, Retina)
-    if not all(type(network) in (kind if type(kind) is tuple else (kind,)) for network, kind in zip(networks, known)):
+    kinds = (GlimpseNetwork, (CoreNetwork, LSTMCore), LocationNetwork, ActionNetwork, BaselineNetwork, Retina)
+    if not all(type(network) in (kind if type(kind) is tuple else (kind,)) for network, kind in zip(networks, kinds)):
         return False
     layers = [sensor.fc1, sensor.fc2, sensor.fc3, sensor.fc4, core.i2h, core.h2h, locator.fc_lt]
     layers += [locator.fc] if locator.fc else []
@@ -197,7 +198,7 @@ def supports(model) -> bool:
 
 def prepare(model, x: paddle.Tensor) -> Scene:
     """Make images (B, C, H, W), uint8 (taken as x / 255) or in [0, 1], ready for the rollouts of a model."""
-    if model.fast_retina is None or not model.fast_retina.serves(model.sensor.retina):
+    if model.fast_retina is None or not model.fast_retina.matches(model.sensor.retina):
         model.fast_retina = FastRetina(model.sensor.retina)
     if model.pixel_mean:
         return model.fast_retina.prepare(model.normalize(x))
@@ -211,7 +212,7 @@ def rollout(model, scene: Scene, noise):
     Args:
         model: a RecurrentAttention that `supports` accepts.
         scene: images made ready by `prepare`.
-        noise: a `Noise`; its first glimpse is where the policy wants it.
+        noise: a `Noise`, whose `first` is what `first_location` returned.
 
     Returns:
         The fields of a `Rollout`: locations (B, T, 2), log_pi (B, T-1), baselines (B, T-1), log_probs (B, classes).
@@ -224,21 +225,22 @@ def rollout(model, scene: Scene, noise):
 def differentiable(model, tape: Tape, noise):
     """Return the fields of a `Rollout` along the walk on a tape, with their gradients."""
     B, choices = noise.choices.shape[:2]
-    states = Sight.apply(tape, unit(model.rnn), *sight_weights(model))  # (T*B, D)
+    states = States.apply(tape, unit(model.rnn), *state_weights(model))  # (T*B, D)
     log_pi = baselines = paddle.zeros([B, choices], states.dtype)
     last = states
     if choices:
         locator = model.locator
         before, last = states.split([choices * B, B])  # one split: gradients of slices would each be padded, and added
         if locator.policy == "learned":
-            seen = before if locator.reinforce_core else before.detach()
-            log_pi = Gaze.apply(tape, noise.choices, locator.std, locator.reinforce_core, seen, *gaze_weights(model))
+            h = before if locator.reinforce_core else before.detach()
+            share, weights = locator.reinforce_core, policy_weights(model)
+            log_pi = LogDensity.apply(tape, noise.choices, locator.std, share, h, *weights)
         baselines = model.baseliner(before).reshape([choices, B]).t()  # (B, T-1)
     return paddle.stack(tape.l, axis=1), log_pi, baselines, model.classifier(last)
 
 
 def walk(model, scene, noise) -> Tape:
-    """Take T glimpses, and record what each layer puts out."""
+    """Take T glimpses, and record the output of each layer."""
     s, core, locator = model.sensor, model.rnn, model.locator
     ones = paddle.ones([scene.shape[0], 1], noise.first.dtype)
     b_fc1, b_fc2, b_glimpse, b_core, b_lt, b_fc = (

@@ -1,6 +1,6 @@
-"""Checkpoint files: read without trusting them, written so that a crash at any instant leaves a whole one.
+"""Read checkpoint files without trusting them, and write them so that a crash at any instant leaves a whole one.
 
-`paddle.load` would run the code of a file; `safe_pickle` reads it instead. Nothing here knows the model.
+`paddle.load` would run the code of a file; `unpickle` reads it instead. Nothing here depends on the model.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ except ImportError:  # everywhere else
 
 FORMAT = "ram-paddle"
 UNSIGNED = b"0" * 64  # stands in the file for its own checksum while that is computed
-MAX_BYTES = 2**32  # a checkpoint of ours has about 5 MB
+MAX_BYTES = 2**32  # a checkpoint of this project has about 5 MB
 
 
 def read(path: str) -> object:
-    """The content of a .pdparams file, this project's or any other that `paddle.save` wrote; tensors come as arrays.
+    """Read a .pdparams file, this project's or any other that `paddle.save` wrote; tensors come as arrays.
 
-    A file that `write` wrote is also held against its checksum.
+    Where `write` wrote the file, its checksum is verified.
 
     Raises:
-        DamagedFile: it is damaged, or a file of another kind.
-        UserError: it is missing or cannot be read.
+        DamagedFile: the file is damaged, or of another kind.
+        UserError: the file is missing or cannot be read.
     """
     data = file_bytes(path, start=b"\x80")
     signature = re.search(rb"sha256.{1,8}([0-9a-f]{64})", data[:300], re.DOTALL)
@@ -58,11 +58,11 @@ def read(path: str) -> object:
 
 
 def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
-    """The content of a file; of one that does not begin with `start`, just enough to know what it is by.
+    """Read the content of a file; of a file that does not begin with `start`, just the beginning.
 
     Raises:
-        DamagedFile: it is no ordinary file, or has more than `most` bytes.
-        UserError: it is missing or cannot be read.
+        DamagedFile: `path` is no ordinary file, or has more than `most` bytes.
+        UserError: the file is missing or cannot be read.
     """
     with file_access("read", path):
         status = os.stat(path)
@@ -76,14 +76,14 @@ def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
 
 
 def _digest(data, at):
-    """The checksum of a file whose own checksum stands at `at`."""
+    """Compute the checksum of a file that has its own checksum at `at`."""
     digest = hashlib.sha256(data[:at] + UNSIGNED)
     digest.update(memoryview(data)[at + len(UNSIGNED) :])
     return digest.hexdigest().encode()
 
 
 def previous(path: str) -> str:
-    """Where `write_latest` keeps the file before: `<run>_ckpt_prev.pdparams` for `<run>_ckpt.pdparams`."""
+    """Name the file before, as `write_latest` keeps it: `<run>_ckpt_prev.pdparams` for `<run>_ckpt.pdparams`."""
     root, extension = os.path.splitext(path)
     return f"{root}_prev{extension}"
 
@@ -98,10 +98,10 @@ def _read_own(path):
 
 
 def read_latest(path: str) -> dict:
-    """As `read`, for a file that `write_latest` wrote. Where it is missing, the one before serves, with a message.
+    """Read a file that `write_latest` wrote, or where it is missing the one before, with a message.
 
     Raises:
-        UserError: it is damaged, with the way to go on from the one before; or there is neither.
+        UserError: the file is damaged; the message names the way to go on from the one before. Or there is neither.
     """
     before = previous(path)
     if not os.path.lexists(path) and os.path.exists(before):
@@ -114,20 +114,20 @@ def read_latest(path: str) -> dict:
             _read_own(before)
         except UserError:
             raise DamagedFile(f"{error}; there is no whole one before it") from None
-        offer = f"delete it to go on from the one before, {before}, or use just the weights of that with --weights"
-        raise DamagedFile(f"{error}; {offer}={before}") from None
+        advice = f"delete it to go on from the one before, {before}, or use just the weights of that with --weights"
+        raise DamagedFile(f"{error}; {advice}={before}") from None
 
 
 def state_from(content: object, path: str) -> dict[str, np.ndarray]:
-    """The weights in whatever `read` returned: this project's file (averaged weights first), the seed's, or a bare
-    state dict.
+    """Extract the weights from the content of a file.
 
     Args:
-        content: what `read` returned.
-        path: the file it came from, for errors.
+        content: what `read` returned: of this project's file (averaged weights first), of the older Paddle version's,
+            or of a bare state dict.
+        path: the file, for errors.
 
     Returns:
-        a dictionary of NumPy arrays by parameter name.
+        The arrays by parameter name.
 
     Raises:
         UserError: there are no weights in it.
@@ -154,24 +154,24 @@ def write(path: str, content: dict) -> None:
             A "format" is added where there is none, and a checksum.
 
     Raises:
-        UserError: it could not be written; the old file stands.
+        UserError: the file could not be written; the old one stands.
         TypeError: the content holds something else (a fault of the caller).
     """
     _replace(path, _pickled(content))
 
 
 def write_latest(path: str, content: dict) -> None:
-    """As `write`, but keeps the file before as `previous(path)`. At every instant `path` itself is whole."""
+    """Write as `write` does, and keep the file before as `previous(path)`; at every instant `path` itself is whole."""
     _replace(path, _pickled(content), keep=previous(path))
 
 
 def write_json(path: str, obj: object) -> None:
-    """As `write`, but as indented JSON text with sorted keys."""
+    """Write as `write` does, but indented JSON with sorted keys."""
     write_bytes(path, (json.dumps(obj, sort_keys=True, indent=2) + "\n").encode())
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """As `write`, but just these bytes."""
+    """Write as `write` does, but just these bytes."""
     _replace(path, data)
 
 
@@ -180,7 +180,7 @@ def _pickled(content):
 
     header = {"format": FORMAT, "sha256": UNSIGNED.decode()}
     try:
-        # A value takes up to five opcodes (an array more, but they are few): what is too much to read is not written.
+        # A value takes up to five opcodes (an array more, but arrays are few): nothing is written that `read` refuses.
         content = plain({**header, **content, **header}, Budget(MAX_PARTS // 5, math.inf).charge)
     except Refused as error:
         raise TypeError(f"this content cannot be a checkpoint: {error}") from None
@@ -199,7 +199,7 @@ def _replace(path, data, keep=None):
     with file_access("write", path, advice="; what was there before stands"):
         _sweep(folder, name)
         try:
-            with open(temporary, "xb") as file:  # "x": never through a link that somebody left there
+            with open(temporary, "xb") as file:  # "x" never follows a link
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -226,7 +226,7 @@ def _second_name(path, link):
 
 
 def _sweep(folder, name):
-    """Remove what a killed process left of this very file."""
+    """Remove the temporary files that killed processes left of this file."""
     for entry in os.listdir(folder or "."):
         match = re.fullmatch(rf"\.{re.escape(name)}\.(\d+)(\.prev)?\.tmp", entry)
         if match and not _alive(int(match[1])):
@@ -245,7 +245,7 @@ def _alive(pid):
         return False
     except OSError:
         return True
-    return pid != os.getpid()  # one of an earlier process with this number, as containers hand them out again
+    return pid != os.getpid()  # an earlier process had this number, as happens in containers
 
 
 def _sync_folder(folder):
@@ -262,7 +262,7 @@ def _sync_folder(folder):
 
 
 def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | None:
-    """Move what is left of an earlier run into a dated folder, `<parent>/old/<label>-<date>-<time>/`.
+    """Move the files of an earlier run into a dated folder, `<parent>/old/<label>-<date>-<time>/`.
 
     Args:
         paths: files and folders that may or may not exist.
@@ -270,7 +270,7 @@ def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | 
         parent: where that folder is made; None: beside the first.
 
     Returns:
-        the folder, or None where there was nothing to move.
+        The folder, or None where there was nothing to move.
 
     Raises:
         UserError: a file could not be moved.
@@ -290,7 +290,7 @@ def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | 
 
 
 def _free(path):
-    """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
+    """Return the first of `path`, `path-2`, `path-3`, ... that does not exist."""
     candidates = (path if number == 1 else f"{path}-{number}" for number in itertools.count(1))
     return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
@@ -299,13 +299,13 @@ def _free(path):
 
 
 class RunLock:
-    """`with RunLock(path):` only one process at a time. The lock dies with its process; a left file does no harm.
+    """A lock that one process at a time holds, in `with RunLock(path):`; it ends with its process.
 
     Args:
-        path: the lock file, `<folder>/<run>.lock`; the folder is made.
+        path: the lock file, `<folder>/<run>.lock`; the folder is made. A file that is left does no harm.
 
     Raises:
-        UserError: another process has it, or the file cannot be made.
+        UserError: another process holds the lock, or the file cannot be made.
     """
 
     def __init__(self, path: str):
@@ -332,16 +332,16 @@ class RunLock:
         return self
 
     def __exit__(self, *_):
-        self.file.close()  # unlocks; the file stays, since removing it could remove another's
+        self.file.close()  # unlocks; the file stays, since another process may hold it by now
 
     def _lock(self):
         try:
             if fcntl:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             elif msvcrt:
-                self.file.seek(2**20)  # Windows bars others from reading what is locked, and they want the number
+                self.file.seek(2**20)  # on Windows others cannot read what is locked, and they need the process number
                 msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError as error:
-            # Where the file system has no locks, training goes on without.
+            # Where the file system has no locks, the training runs without one.
             return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
         return True

@@ -1,4 +1,4 @@
-"""Where a run keeps its files, who may write them, and how a fresh start moves the earlier ones aside."""
+"""Name and lock the files of a run, and move them aside for a fresh start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ram.system import processes
 
 
 class RunFiles:
-    """Where a run keeps its files."""
+    """The names of a run's files."""
 
     def __init__(self, config):
         self.name = run_name(config)
@@ -26,16 +26,16 @@ class RunFiles:
         self.plots = os.path.join(config.plots_dir, self.name)
 
     def started(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Tell whether there is a checkpoint to resume."""
         return os.path.lexists(self.latest) or os.path.lexists(self.previous)
 
     def of_a_run(self) -> list[str]:
-        """What a training writes and a fresh start moves aside."""
+        """List what a training writes and a fresh start moves aside."""
         return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
 
 
 def locks_of(config, name: str) -> list[str]:
-    """Name the locks of a run, or of several, one in each of its folders: two runs may share but one folder."""
+    """Name the locks of a run, or of several, one in each of its folders: two runs may share just one folder."""
     folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
     return [os.path.join(folder, name + ".lock") for folder in folders]
 
@@ -50,8 +50,8 @@ def locked(*paths: str):
 
 
 def move_aside(paths: list[str], name: str, config) -> None:
-    """Move what a fresh start would overwrite into a folder of its own, and print where."""
+    """Move what a fresh start would overwrite into its own folder, and print which."""
     moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if processes.is_first() else None
     if moved:
         print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
-    processes.barrier()  # what is gone, no process finds
+    processes.barrier()  # the other processes must not find these files

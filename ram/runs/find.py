@@ -1,4 +1,4 @@
-"""Which trained weights do the settings mean?"""
+"""Find the trained weights that the settings describe."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from utils import UserError, printable
 
 
 def find(config: argparse.Namespace) -> Trained:
-    """Find the weights that the settings mean: --weights, or the run's own checkpoint, or the published ones.
+    """Find the weights that the settings describe: --weights, or the run's own checkpoint, or published weights.
 
-    Own is the best checkpoint, or with --best=False the latest. Published ones serve, with a line that says so, where
-    nothing was trained under the name of the run.
+    The own checkpoint is the best one, or with --best=False the latest. Published weights are taken, with a line that
+    tells so, where nothing was trained under the name of the run.
 
     Args:
-        config: changed in place: it takes the architecture and the data set that the file says.
+        config: changed in place: it takes the architecture and the data set of the file.
 
     Raises:
-        UserError: there are none, they cannot be used, or a flag that was given says otherwise than their settings.
+        UserError: there are no weights, they cannot be used, or a given flag contradicts their settings.
     """
-    files, path, stands_in = RunFiles(config), config.weights, False
+    files, path, are_published = RunFiles(config), config.weights, False
     if not path and not any(map(os.path.lexists, (files.best, files.latest, files.previous))):
         path = published.stand_in(config)
-        stands_in = path is not None
+        are_published = path is not None
     own = not path
     if own:
         path = own_file(config, files)
     trained = read(path, latest=path == files.latest)
-    adopt(config, trained.settings, path, ARCHITECTURE, strict=trained.says_all)
-    adopt(config, trained.settings, path, DATA, strict=stands_in)  # who names a file may try it on other data
-    if stands_in:
+    adopt(config, trained.settings, path, ARCHITECTURE, strict=trained.has_settings)
+    adopt(config, trained.settings, path, DATA, strict=are_published)  # a file that is named may be tried on other data
+    if are_published:
         print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
-    elif own and config.preset and trained.says_all:
-        wanted = get_config([f"--preset={config.preset}", f"--model={config.model}"])
-        others = differences(trained.settings, settings(wanted))
+    elif own and config.preset and trained.has_settings:
+        preset = get_config([f"--preset={config.preset}", f"--model={config.model}"])
+        others = differences(trained.settings, settings(preset))
         if others:
             print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
     if origin_in(trained.settings):
@@ -49,18 +49,18 @@ def find(config: argparse.Namespace) -> Trained:
 
 
 def own_file(config: argparse.Namespace, files: RunFiles) -> str:
-    """Name the run's own checkpoint that the settings mean.
+    """Name the run's own checkpoint that the settings describe.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such file.
     """
     path = files.best if config.best else files.latest
     if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
         path = files.previous
     if not os.path.lexists(path):
-        wish = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
+        action = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
         raise UserError(
-            f"there is nothing to {wish}: {path} does not exist; train first, or name a file with --weights; "
+            f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "
             f"{published.offer()}"
         )
     return path

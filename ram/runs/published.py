@@ -1,6 +1,6 @@
-"""Published weights: `ckpt/published/<preset>.safetensors`, with what is known of the model in the JSON beside it.
+"""Read published weights: `ckpt/published/<preset>.safetensors`, each with a description in the JSON beside it.
 
-They stand in the project's own folder, whatever --ckpt_dir says, and training never touches them.
+The files are in the project's own folder, whatever --ckpt_dir is, and training never changes them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ FOLDER = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), ".
 
 
 def path_of(name: str) -> str:
-    """The file of that name; relative where it is below the working folder, as it is when main.py is run beside it."""
+    """Name the published file of a preset, relative to the working folder where it is below that."""
     return os.path.join(FOLDER, f"{name}.safetensors").removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def names() -> list[str]:
-    """The presets whose weights are published."""
+    """List the presets whose weights are published."""
     return [name for name in PRESETS if os.path.lexists(path_of(name))]
 
 
@@ -49,15 +49,15 @@ def stand_in(config: argparse.Namespace) -> str | None:
 
 
 def trained_as(settings: dict, path: str) -> argparse.Namespace:
-    """The flags that the model in a file was trained with; those that decide nothing are at their defaults."""
+    """Return the flags that the model in a file was trained with; those that decide nothing are at their defaults."""
     config = get_config([])
-    known = completed(settings)
-    adopt(config, known, path, [name for name in known if name not in FREE])
+    flags = completed(settings)
+    adopt(config, flags, path, [name for name in flags if name not in FREE])
     return config
 
 
 def offer() -> str:
-    """What an error says about the published weights that there are."""
+    """Compose the part of an error that lists the published weights."""
     flags = ", ".join(f"--preset={name}" for name in names())
     return f"weights are published for {flags}" if flags else "no weights are published here"
 
@@ -66,7 +66,7 @@ def load(name: str) -> Trained:
     """Read the published weights of a preset.
 
     Raises:
-        UserError: there are none, or they cannot be used.
+        UserError: there are no such weights, or they cannot be used.
     """
     path = path_of(name)
     if not os.path.lexists(path):
@@ -76,15 +76,15 @@ def load(name: str) -> Trained:
 
 
 def listing() -> str:
-    """All presets, a line each, with the published errors of those that have weights."""
+    """List all presets, a line each, with the published errors of those that have weights."""
     lines = []
     for name, preset in PRESETS.items():
-        known = f"; published: {summary(read_facts(path_of(name)))}" if name in names() else ""
-        lines.append(f"{name:<20} {preset.about}{known}")
+        errors = f"; published: {summary(read_facts(path_of(name)))}" if name in names() else ""
+        lines.append(f"{name:<20} {preset.title}{errors}")
     return "\n".join(lines)
 
 
 def summary(facts: dict) -> str:
-    """The figures of a published model in one line."""
+    """Write the figures of a published model in one line."""
     error = ", ".join(f"{M} {value:.2f} %" for M, value in facts["test_error"].items())
     return f"test error {error}; epoch {facts['epoch']} of {facts['epochs']}, {facts['seconds'] / 60:.0f} min"

@@ -1,4 +1,4 @@
-"""What a training leaves behind: checkpoints, and after each epoch a line in the log and what the model looked at."""
+"""Record a training: checkpoints, and after each epoch a line in the log and the model's glimpses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from utils import JsonLines
 
 
 class Recorder:
-    """Keep what a training leaves behind.
+    """Write the files of a training.
 
     Args:
-        config: settings; plot_freq says after how many epochs glimpses are stored, use_visualdl whether VisualDL gets
-            a log, too.
+        config: settings; glimpses are stored every plot_freq epochs, and use_visualdl adds a log for VisualDL.
         files: where the run keeps its files.
         valid: the validation split, whose first images are looked at.
 
     Raises:
-        UserError: VisualDL is asked for and not installed.
+        UserError: VisualDL is needed and not installed.
     """
 
     def __init__(self, config, files: RunFiles, valid):
@@ -29,7 +28,7 @@ class Recorder:
             self.visualdl = VisualDLLog(files.scalars, files.name)
 
     def save(self, state: dict) -> None:
-        """Write the whole state of the training, and keep the one before."""
+        """Write the whole state of the training, and keep the file before."""
         checkpoint.write_latest(self.files.latest, {"settings": settings(self.config), **state})
 
     def save_best(self, weights: dict) -> None:
@@ -37,7 +36,7 @@ class Recorder:
         checkpoint.write(self.files.best, {"settings": settings(self.config), **weights})
 
     def log(self, record: dict, model) -> None:
-        """Add an epoch's figures to the log, and what the model that was validated looks at."""
+        """Add an epoch's figures to the log, and store the glimpses of the model that was validated."""
         JsonLines(self.files.log).append(record)
         weights, picture, epoch = None, None, record["epoch"]
         if self.config.plot_freq and epoch % self.config.plot_freq == 0:
@@ -49,7 +48,7 @@ class Recorder:
             self.visualdl.write(record, weights, picture)
 
     def store_glimpses(self, model, epoch: int):
-        """Store what the model looks at; return it as a picture (H, W, 3) where VisualDL wants one, else None."""
+        """Store the model's glimpses; return them as a picture (H, W, 3) for VisualDL, or None without it."""
         from ram.draw.snapshots import save_glimpses
         from ram.use.looking import snapshot
 

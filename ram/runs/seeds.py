@@ -1,4 +1,4 @@
-"""Several runs of one experiment that differ in their seed, and what they have in common: `--num_runs`."""
+"""Train and test several runs of one experiment that differ in their seed, for `--num_runs`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test(config: argparse.Namespace, test_one: Callable) -> None:
 
 
 def check_alike(config: argparse.Namespace) -> None:
-    """Raise UserError where the trainings of the runs differ in more than the seed: no mean is of use then."""
-    (first, wanted), *others = [settings_of_training(one) for one in each(config)]
+    """Raise UserError where the trainings of the runs differ in more than the seed: their mean would mean nothing."""
+    (first, expected), *others = [settings_of_training(one) for one in each(config)]
     for path, saved in others:
-        differ = differences(saved, wanted)
+        differ = differences(saved, expected)
         if differ:
             raise UserError(f"{path} was not trained as {first} was: {printable(differ)}; only seeds may differ")
 
 
 def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
-    """Read with which settings a run was trained, from its latest state if that is there, and name the file.
+    """Read the settings that a run was trained with, from its latest state if that exists, and name the file.
 
     The best checkpoint may be from before its training was prolonged.
     """
@@ -53,8 +53,8 @@ def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
 def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callable) -> None:
     """Train and test --num_runs runs, one after the other.
 
-    With --resume, runs that are finished are only tested again, which gives what it gave before; one that was stopped
-    goes on, and those that had not begun do, with the settings of those that had.
+    With --resume, finished runs are only tested again, with the same result; a stopped run goes on, and runs that had
+    not begun are trained with the settings of those that had.
 
     Args:
         config: the settings of all runs; random_seed is that of the first.
@@ -80,7 +80,7 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
 
 
 def with_settings_of_begun(config: argparse.Namespace) -> argparse.Namespace:
-    """Take the settings of the first run that had begun, as if given: a run that was trained otherwise is an error."""
+    """Adopt the settings of the first run that had begun, as if given: a run trained with others is an error."""
     from ram.resume import read_state
 
     first = next((one for one in each(config) if RunFiles(one).started()), each(config)[0])
@@ -99,7 +99,7 @@ class Run(NamedTuple):
 
 
 def each(config: argparse.Namespace) -> list[argparse.Namespace]:
-    """The settings of every run: those given, with the seeds random_seed, random_seed + 1, ..."""
+    """List the settings of every run: those given, with the seeds random_seed, random_seed + 1 and so on."""
     explicit = config.explicit | {"random_seed"}
     seeds = range(config.random_seed, config.random_seed + config.num_runs)
     return [argparse.Namespace(**{**vars(config), "random_seed": seed, "explicit": explicit}) for seed in seeds]
@@ -116,22 +116,22 @@ def begun(config: argparse.Namespace) -> bool:
     for one in each(config):
         files = RunFiles(one)
         if files.started():
-            saved, wanted = checkpoint.read_latest(files.latest).get("settings"), settings(one)
-            if isinstance(saved, dict) and deciding(saved) == deciding(wanted):
+            saved, given = checkpoint.read_latest(files.latest).get("settings"), settings(one)
+            if isinstance(saved, dict) and deciding(saved) == deciding(given):
                 return True
-            others = differences(saved, wanted) or "another --random_seed" if isinstance(saved, dict) else "none"
+            others = differences(saved, given) or "another --random_seed" if isinstance(saved, dict) else "none"
             print(f"[*] {files.latest} was trained with other settings: {printable(others)}")
             return False
     return False
 
 
 def spread(values: list[float]) -> dict[str, float | None]:
-    """Mean and standard deviation of a sample (over N - 1); of a single number there is none, so std is None."""
+    """Compute mean and standard deviation of a sample (over N - 1); std is None for a single number."""
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
 def results(config: argparse.Namespace, runs: list[Run]) -> dict:
-    """What the runs have brought, as plain data. An epoch's figures are over the runs that got as far."""
+    """Summarize the runs as plain data; an epoch's figures are over the runs that reached it."""
     longest = max(len(run.history) for run in runs)
     return {
         "experiment": experiment_name(config),
@@ -143,7 +143,7 @@ def results(config: argparse.Namespace, runs: list[Run]) -> dict:
 
 
 def run_summary(run: Run) -> dict:
-    """A run's seed, length, best epoch and test."""
+    """Summarize a run: seed, length, best epoch and test."""
     best = [record for record in run.history if record["best"]][-1]
     return {
         "seed": run.seed,
@@ -159,13 +159,13 @@ def run_summary(run: Run) -> dict:
 
 
 def epoch_summary(epoch: int, runs: list[Run]) -> dict:
-    """Mean and standard deviation of an epoch's figures, and over how many runs."""
+    """Compute mean and standard deviation of an epoch's figures, and the number of runs."""
     records = [run.history[epoch - 1] for run in runs if len(run.history) >= epoch]
     figures = {metric: spread([record[metric] for record in records]) for metric in METRICS}
     return {"epoch": epoch, "runs": len(records), **figures}
 
 
 def error_line(errors: list[float]) -> str:
-    """Test errors, in percent, as their mean and standard deviation."""
+    """Write mean and standard deviation of test errors, in percent."""
     mean, std = spread(errors).values()
     return f"[*] Test error: {mean:.2f} +- {'n/a' if std is None else format(std, '.2f')} over {len(errors)} runs, in %"

@@ -20,39 +20,39 @@ def settings(config: argparse.Namespace) -> dict:
 
 
 def completed(saved: dict) -> dict:
-    """Add to the settings in a file the flags that it is too old for, with what was done before these flags existed."""
+    """Add the flags that a file is too old to have, with the values that stand for the code before them."""
     return {**BEFORE, **saved}
 
 
 def deciding(saved: dict) -> dict:
     """Return the settings that decide what a training computes: two trainings that share them are the same.
 
-    Among them is the content of the file that it started from, if it did from one.
+    Where the training started from weights in a file, the content of that file is among them.
     """
-    known = completed(saved)
+    flags = completed(saved)
     idle: list[str] = []
-    if known.get("model") != "ram":
+    if flags.get("model") != "ram":
         idle = LOOKING
-    elif known.get("core") == "lstm":
+    elif flags.get("core") == "lstm":
         idle = ["core_init"]
-    found = {name: value for name, value in known.items() if name in DECIDING and name not in idle}
+    decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in idle}
     origin = origin_in(saved)
-    return {**found, KEY: origin.sha256} if origin else found
+    return {**decisive, KEY: origin.sha256} if origin else decisive
 
 
-def differences(saved: dict, wanted: dict) -> str:
+def differences(saved: dict, expected: dict) -> str:
     """Describe the deciding settings, other than the seed, in which two trainings differ ("" if in none).
 
     Args:
         saved: the settings of the one.
-        wanted: the settings of the other, which stand in brackets.
+        expected: the settings of the other, which stand in brackets.
     """
-    had, should = deciding(saved), deciding(wanted)
-    names = sorted(name for name in had.keys() | should.keys() if had.get(name) != should.get(name))
-    starts = [str(origin_in(of) or "random weights") for of in (saved, wanted)]
+    starts = [str(origin_in(of) or "random weights") for of in (saved, expected)]
+    saved, expected = deciding(saved), deciding(expected)
+    names = sorted(name for name in saved.keys() | expected.keys() if saved.get(name) != expected.get(name))
     shown = [f"started from {starts[0]} (not {starts[1]})"] if KEY in names else []
     names = [name for name in names if name not in ("random_seed", KEY)]
-    shown += [f"--{name}={had.get(name)} (not {should.get(name)})" for name in names[:5]]
+    shown += [f"--{name}={saved.get(name)} (not {expected.get(name)})" for name in names[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -64,17 +64,17 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
         saved: the settings in the checkpoint.
         path: the checkpoint, for the message.
         names: which settings.
-        strict: whether a flag that was given and says otherwise is an error; if not, it wins.
+        strict: whether a given flag that differs is an error; if not, it wins.
 
     Raises:
-        UserError: naming all that differ, or a value that no flag may have; nothing is changed then.
+        UserError: given flags differ, or a value is not allowed; the message names them, and nothing is changed.
     """
-    known = _as_flags({name: saved[name] for name in names if name in saved and name in IN_FILES}, path)
-    given = [name for name in known if name in config.explicit and getattr(config, name) != known[name]]
+    flags = _as_flags({name: saved[name] for name in names if name in saved and name in IN_FILES}, path)
+    given = [name for name in flags if name in config.explicit and getattr(config, name) != flags[name]]
     if given and strict:
-        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {known[name]})" for name in given)
+        differences = ", ".join(f"--{name}={getattr(config, name)} (there: {flags[name]})" for name in given)
         raise UserError(f"these settings do not fit {path}: {differences}; leave them out, or start a run of its own")
-    taken = {name: value for name, value in known.items() if name not in config.explicit}
+    taken = {name: value for name, value in flags.items() if name not in config.explicit}
     try:
         check(argparse.Namespace(**{**vars(config), **taken}))
     except UserError as error:
@@ -83,7 +83,7 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
 
 
 def _as_flags(saved: dict, path: str) -> dict:
-    """Return the settings of a file after the checks that flags have to pass: a file may say anything."""
+    """Return the settings of a file after the checks that flags have to pass: a file may hold anything."""
     try:
         flags = [f"--{name}={value}" for name, value in saved.items() if value is not None or name not in OPTIONAL]
         parsed = vars(build_parser().parse_args(flags))

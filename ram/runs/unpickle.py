@@ -1,8 +1,8 @@
-"""A reader for pickles of arrays from people whom nobody has to trust.
+"""Read pickles of arrays from untrusted sources.
 
-Unpickling runs whatever code a file asks for. This is a small interpreter for the part of the pickle language that
-`paddle.save` uses. It imports nothing and calls nothing that a file names: a global is only a key into a table of nine
-functions of this file, and every length is held against the bytes that are really there.
+Unpickling runs whatever code a file names. Here is a small interpreter for the part of the pickle language that
+`paddle.save` uses. Nothing that a file names is imported or called: a global is only a key into a table of nine
+functions of this module, and every length is checked against the bytes that are really there.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from utils import UserError
 
 PADDLE_NAMES = "StructuredToParameterName@@"  # paddle.save adds it to a bare state dict; only paddle.load needs it
-MAX_PARTS, MAX_DEPTH = 10**6, 32  # a checkpoint of ours has about 10**4 parts, and depth 5
+MAX_PARTS, MAX_DEPTH = 10**6, 32  # a checkpoint of this project has about 10**4 parts, and depth 5
 
 
 class DamagedFile(UserError):
-    """The file is there and readable, but is damaged, or asks for more than arrays, numbers, strings and the like."""
+    """A readable file that is damaged, or holds more than arrays, numbers, strings and the like."""
 
 
 class Refused(ValueError):
-    """Why a file is refused, in words that follow "it"."""
+    """The reason for refusing a file; the message begins with "it"."""
 
 
 class _Dtype:
@@ -54,7 +54,7 @@ _NDARRAY = object()  # stands for the class, which a file may name but not call
 
 
 class Budget:
-    """What keeps time and memory in proportion to the file, however often it refers to its own parts."""
+    """A limit that keeps time and memory in proportion to the file, however often the file refers to its own parts."""
 
     def __init__(self, parts, size):
         self.parts, self.size = parts, size
@@ -66,7 +66,7 @@ class Budget:
 
 
 class Machine:
-    """Runs one pickle."""
+    """The interpreter of one pickle."""
 
     def __init__(self, data):
         self.code, self.data, self.at = data, memoryview(data), 0
@@ -74,8 +74,8 @@ class Machine:
         self.calls = {
             "collections.OrderedDict": lambda: {},
             "builtins.tuple": self.tuple,
-            "builtins.bytes": lambda: b"",  # so protocol 2 writes b""
-            "_codecs.encode": self.encode,  # and so any other bytes
+            "builtins.bytes": lambda: b"",  # protocol 2 writes b"" by this
+            "_codecs.encode": self.encode,  # and all other bytes by this
             "numpy.dtype": self.dtype,
             "numpy.ndarray": _NDARRAY,
             "numpy.core.multiarray._reconstruct": self.reconstruct,
@@ -173,7 +173,7 @@ class Machine:
         target.extend(items)
 
     def set(self, target, items):
-        # Strings only: to hash a crafted tuple, or a crafted row of integers, can take for ever.
+        # Strings only: hashing a crafted tuple, or a crafted row of integers, can take forever.
         if type(target) is not dict or any(type(key) is not str for key in items[::2]):
             raise Refused("it has a dictionary whose keys are not strings")
         for i in range(0, len(items), 2):
@@ -207,7 +207,7 @@ class Machine:
             raise Refused("it has an array whose shape does not fit its bytes")
         return np.ndarray(shape, dtype.order + dtype.name, buffer=raw, order=order)
 
-    # What a file may call.
+    # The functions that a file may call.
 
     def tuple(self, pair):  # paddle.save writes a tensor inside a dictionary as tuple((name, array))
         if type(pair) is not tuple or len(pair) != 2 or type(pair[1]) is not _Array:
@@ -238,7 +238,7 @@ class Machine:
 
 
 def plain(value, charge, depth=0):
-    """Copy a tree into plain types, equal strings into the same object: equal contents give equal files."""
+    """Copy a tree into plain types, and equal strings into one object, so that equal contents give equal files."""
     charge()
     if type(value) is int and value.bit_length() > 1024:
         raise Refused("it has a number of more than 1024 bits")
@@ -267,14 +267,14 @@ def plain(value, charge, depth=0):
 
 
 def unpickle(data: bytes, name: str) -> object:
-    """The content of a pickle of arrays, numbers, strings, None, dictionaries, lists and tuples; nothing is run.
+    """Read a pickle of arrays, numbers, strings, None, dictionaries, lists and tuples; nothing in it is run.
 
     Args:
         data: the pickle, protocol 2 to 5.
-        name: what to call it in an error.
+        name: its name in an error.
 
     Raises:
-        DamagedFile: it is damaged, or asks for anything else.
+        DamagedFile: the pickle is damaged, or holds anything else.
     """
     try:
         if data[:1] != b"\x80":

@@ -1,4 +1,4 @@
-"""What is in a file of trained weights, whatever program wrote it: one record, `Trained`.
+"""Read trained weights from a file of any program into one record, `Trained`.
 
 Files are read without trusting them: unpickle.py reads checkpoints, the safetensors library the published files, and
 the flags' own limits hold for the settings in both.
@@ -20,10 +20,10 @@ from ram.runs.settings import OLDER_VERSION, completed
 from utils import UserError, listed, printable
 
 MAX_BYTES = 2**28  # of a .safetensors file
-MAX_HEADER = 2**16  # bytes; one of ours has under 2,000. The library allows 100 MB, and 2 GB of memory to parse that
+MAX_HEADER = 2**16  # bytes; this project writes under 2,000. The library allows 100 MB, and takes 2 GB to parse them
 MAX_FACTS = 2**16  # bytes of the JSON beside it
 
-# What the JSON holds, and of which kind it is.
+# The keys of the JSON, and the types of their values.
 FACTS = {
     "settings": dict,  # the flags of the training
     "epoch": int,  # the one that validation chose
@@ -42,30 +42,30 @@ FACTS = {
 
 
 class Trained(NamedTuple):
-    """Trained weights, and what their file says of them."""
+    """Trained weights, and what their file tells of them."""
 
     weights: dict[str, np.ndarray]  # by the model's parameter names
-    settings: dict  # the flags of the training; empty where the file does not say
+    settings: dict  # the flags of the training; empty where the file has none
     epoch: int | str  # epochs that were trained, or "unknown"
-    classes: list[str] | None  # their names, in the order of the labels; None where the file does not say
-    image_shape: tuple[int, int, int] | None  # C, H, W; None where the file does not say
+    classes: list[str] | None  # their names, in the order of the labels; None where the file has none
+    image_shape: tuple[int, int, int] | None  # C, H, W; None where the file has none
     path: str
 
     @property
-    def says_all(self) -> bool:
-        """Whether the settings are those of the file, rather than what is known of the older Paddle version's."""
+    def has_settings(self) -> bool:
+        """Whether the settings are from the file, rather than those of the older Paddle version."""
         return "model" in self.settings
 
 
 def read(path: str, latest: bool = False) -> Trained:
-    """Read trained weights from a file: a checkpoint, the older Paddle version's, a bare state, or a .safetensors.
+    """Read trained weights from a checkpoint, the older Paddle version's, a bare state dict, or a .safetensors file.
 
     Args:
         path: the file.
-        latest: whether it is the latest state of a run, beside which there is the one before.
+        latest: whether the file is the latest state of a run, beside which there is the one before.
 
     Raises:
-        UserError: it is missing, damaged, or holds no weights.
+        UserError: the file is missing, damaged, or holds no weights.
     """
     if path.endswith(".safetensors"):
         return _read_safetensors(path)
@@ -76,14 +76,14 @@ def read(path: str, latest: bool = False) -> Trained:
         settings = completed(settings)
     else:
         settings = OLDER_VERSION if "model_state" in content else {}
-    about = content if content.get("format") == checkpoint.FORMAT else {}
-    epoch, shape = content.get("epoch"), about.get("image_shape")
+    own = content if content.get("format") == checkpoint.FORMAT else {}
+    epoch, shape = content.get("epoch"), own.get("image_shape")
     shape = tuple(shape) if isinstance(shape, (list, tuple)) else shape
-    return Trained(weights, settings, epoch if type(epoch) is int else "unknown", about.get("classes"), shape, path)
+    return Trained(weights, settings, epoch if type(epoch) is int else "unknown", own.get("classes"), shape, path)
 
 
 def _read_safetensors(path: str) -> Trained:
-    """Read the weights in any .safetensors file, held against the JSON beside it where there is one."""
+    """Read the weights in a .safetensors file, and check them against the JSON beside it where there is one."""
     data = checkpoint.file_bytes(path, MAX_BYTES)
     facts = read_facts(path) if os.path.lexists(facts_path(path)) else None
     if facts is None:
@@ -95,16 +95,16 @@ def _read_safetensors(path: str) -> Trained:
 
 
 def fitted(trained: Trained, split) -> Trained:
-    """Fill in what only the data say: the classes and the shape of the images that the weights are to meet.
+    """Fill in the classes and the image shape of the data that the model is used on.
 
     Raises:
-        UserError: the file says that its model knows other classes or colors than those of the data.
+        UserError: the file names other classes, or another number of channels, than the data have.
     """
     classes, shape = trained.classes, trained.image_shape
     if isinstance(classes, list) and classes != split.classes:
-        known = listed([str(name) for name in classes])
+        names = listed([str(name) for name in classes])
         raise UserError(
-            f"{trained.path} knows other classes ({known}) than there are in the data ({listed(split.classes)})"
+            f"{trained.path} knows other classes ({names}) than there are in the data ({listed(split.classes)})"
         )
     if shape and shape[0] != split.image_shape[0]:
         raise UserError(
@@ -115,16 +115,16 @@ def fitted(trained: Trained, split) -> Trained:
 
 
 def facts_path(path: str) -> str:
-    """The JSON beside a .safetensors file."""
+    """Name the JSON beside a .safetensors file."""
     return os.path.splitext(path)[0] + ".json"
 
 
 def read_facts(path: str) -> dict:
-    """What the JSON beside a .safetensors file says, see FACTS.
+    """Read the JSON beside a .safetensors file, see FACTS.
 
     Raises:
-        DamagedFile: it is damaged, or about something else.
-        UserError: it is missing or cannot be read.
+        DamagedFile: the JSON is damaged, or describes something else.
+        UserError: the JSON is missing or cannot be read.
     """
     path = facts_path(path)
     content = checkpoint.file_bytes(path, MAX_FACTS)
