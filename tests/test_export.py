@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -259,6 +261,22 @@ def test_script_refuses_images_of_another_kind(exported):
             run(images)
 
 
+def test_threads_that_share_a_model_get_the_answers_of_one_after_the_other(exported):
+    model = deploy.Model(str(exported))
+    random = np.random.default_rng(4)
+    batches = [random.integers(0, 256, (1 + number % 4, 1, 28, 28)).astype(np.uint8) for number in range(9)]
+    expected = [model(images) for images in batches]
+
+    def calls(thread):
+        for number in range(200):
+            which = (number * 5 + thread) % len(batches)
+            for found, part in zip(model(batches[which]), expected[which]):
+                np.testing.assert_array_equal(found, part)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(calls, range(8)))
+
+
 # ---- ONNX
 
 
@@ -273,6 +291,46 @@ def test_onnx_does_what_the_model_does(case, tmp_path, capsys):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     trained.check(lambda images: session.run(["probabilities", "locations"], {"images": images}))
     assert json.loads(session.get_modelmeta().custom_metadata_map["about"])["classes"] == NAMES
+
+
+@pytest.mark.skipif(paddle.__version__.startswith("2."), reason="ONNX needs PaddlePaddle 3")
+@pytest.mark.parametrize(
+    "package, source, expected",
+    [
+        (
+            "paddle2onnx",
+            "raise ImportError('DLL load failed while importing core: not found\\nmore')",
+            "DLL load failed",
+        ),
+        ("paddle2onnx", "import absent_dependency", "No module named 'absent_dependency'"),
+        ("paddle2onnx", "raise OSError(8, 'Exec format error')", "Exec format error"),
+        ("onnx", "raise TypeError('Descriptors cannot be created directly')", "Descriptors cannot be created"),
+        ("onnx", "from math import absent", "cannot import name 'absent'"),
+    ],
+)
+def test_package_for_onnx_that_cannot_be_imported_gives_its_reason(trained, tmp_path, package, source, expected):
+    for name in ("onnx", "paddle2onnx"):
+        (tmp_path / "site" / name).mkdir(parents=True)
+        (tmp_path / "site" / name / "__init__.py").write_text(source if name == package else "")
+    command = [sys.executable, "main.py", f"--weights={trained.path}", f"--export_onnx={tmp_path / 'a.onnx'}"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("main.py: --export_onnx cannot import paddle2onnx: ") and expected in line
+    assert "pip install" not in line and not (tmp_path / "a.onnx").exists()
+
+
+def test_onnxruntime_that_cannot_be_imported_gives_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libstdc++.so.6: version not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    assert "libstdc++.so.6: version not found" in export.unchecked() and "pip" not in export.unchecked()
+    (tmp_path / "onnxruntime.py").write_text("import onnxruntime_absent")
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    assert "onnxruntime_absent" in export.unchecked()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert export.unchecked() == export.UNCHECKED
 
 
 def test_onnx_says_what_is_missing(trained, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 
 import numpy as np
 from paddle import inference
@@ -23,7 +24,7 @@ from PIL import Image, ImageOps
 
 
 class Model:
-    """An exported model.
+    """An exported model, which several threads may call.
 
     Args:
         folder: where it was exported to.
@@ -43,6 +44,7 @@ class Model:
         config = inference.Config(program, weights)
         config.disable_glog_info()
         self.predictor = inference.create_predictor(config)
+        self.one_at_a_time = threading.Lock()  # its handles hold one batch
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
@@ -53,12 +55,13 @@ class Model:
         shape = tuple(self.about["image_shape"])
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise ValueError(f"images are uint8 of (B, {str(shape)[1:]}, not {images.dtype} of {images.shape}")
-        (name,) = self.predictor.get_input_names()
-        handle = self.predictor.get_input_handle(name)
-        handle.reshape(images.shape)
-        handle.copy_from_cpu(np.ascontiguousarray(images))
-        self.predictor.run()
-        return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]
+        with self.one_at_a_time:
+            (name,) = self.predictor.get_input_names()
+            handle = self.predictor.get_input_handle(name)
+            handle.reshape(images.shape)
+            handle.copy_from_cpu(np.ascontiguousarray(images))
+            self.predictor.run()
+            return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]
 
 
 def read(path: str, shape: tuple[int, int, int], invert: bool) -> np.ndarray:

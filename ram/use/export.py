@@ -25,7 +25,7 @@ from ram.runs.settings import settings
 from ram.runs.weights import Trained
 from ram.use import deploy
 from ram.use.looking import look
-from utils import UserError, generator, listed, make_folder
+from utils import UserError, generator, listed, make_folder, printable
 
 BATCHES = (1, 5, 32, 2)  # numbers of images that are shown at once to what was exported, one batch after the other
 TOLERANCE = 1e-4  # of probabilities and locations: other programs add up in another order
@@ -159,8 +159,9 @@ def export(config, trained: Trained) -> None:
             print(f"[*] Exported {trained.path} to {config.export}, {agreement('paddle.inference', largest)}")
         if config.export_onnx:
             data = to_onnx(folder, about)
-            run = onnx_runner(data)
-            outcome = agreement("onnxruntime", verified(run, live, shape, T, "onnxruntime")) if run else UNCHECKED
+            outcome = unchecked() or agreement(
+                "onnxruntime", verified(onnx_runner(data), live, shape, T, "onnxruntime")
+            )
             write_file(data, config.export_onnx)
             print(f"[*] Exported {trained.path} to {config.export_onnx}, {outcome}")
 
@@ -223,9 +224,19 @@ def check_onnx(path: str) -> None:
     if paddle.__version__.startswith("2."):
         raise UserError(f"--export_onnx needs PaddlePaddle 3, and this is {paddle.__version__}; --export works with it")
     try:
-        import paddle2onnx  # noqa: F401 - is it there?
-    except ImportError:
+        import onnx  # noqa: F401 - are both there?
+        import paddle2onnx  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "paddle2onnx"):
+            raise UserError(f"--export_onnx cannot import paddle2onnx: {first_line(error)}") from None
         raise UserError("--export_onnx needs paddle2onnx: python -m pip install paddle2onnx==2.1.0") from None
+    except Exception as error:  # whatever these packages raise: a library of theirs is missing, or of another version
+        raise UserError(f"--export_onnx cannot import paddle2onnx: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Say in one line what another package raised."""
+    return printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
 
 
 def to_onnx(folder: str, about: dict) -> bytes:
@@ -257,12 +268,23 @@ def to_onnx(folder: str, about: dict) -> bytes:
     return model.SerializeToString()
 
 
-def onnx_runner(data: bytes) -> Callable[[np.ndarray], list[np.ndarray]] | None:
-    """A function that runs an ONNX model, from images to probabilities and locations; None without onnxruntime."""
+def unchecked() -> str:
+    """Say why an ONNX model cannot be checked; "" where onnxruntime can be imported."""
     try:
-        import onnxruntime
-    except ImportError:
-        return None
+        import onnxruntime  # noqa: F401 - is it there?
+    except ModuleNotFoundError as error:
+        return (
+            UNCHECKED if error.name == "onnxruntime" else f"not checked, since onnxruntime fails: {first_line(error)}"
+        )
+    except Exception as error:  # whatever it raises: a library of its own is missing, or of another version
+        return f"not checked, since onnxruntime fails: {first_line(error)}"
+    return ""
+
+
+def onnx_runner(data: bytes) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function that runs an ONNX model, from images to probabilities and locations."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, but not what it cannot make faster
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
