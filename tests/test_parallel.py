@@ -305,6 +305,34 @@ def test_several_runs_are_tested_as_in_one_process_and_not_with_different_weight
     assert "process 1 has other weights than process 0" in said(tmp_path / "two", 0), said(tmp_path / "two", 0)
 
 
+ONE_GPU = """
+from paddle.base import core
+core.is_compiled_with_cuda, core.get_cuda_device_count = lambda: True, lambda: 1
+from paddle.distributed.launch.main import launch
+launch()
+"""
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_processes_on_the_cpu_of_a_machine_with_one_gpu(tmp_path, tiny_mnist, hidden):
+    """Paddle's launcher refuses more processes than GPUs, unless CUDA_VISIBLE_DEVICES has one for each."""
+    program = [str(Path(__file__).with_name("helpers.py")), str(tiny_mnist.folder), "--epochs=1", "--limit=64", *SMALL]
+    command = [sys.executable, "-c", ONE_GPU, "--nproc_per_node=2", f"--log_dir={tmp_path / 'log'}", *program]
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **({"CUDA_VISIBLE_DEVICES": "-1,-1"} if hidden else {}),
+    }
+    places = folders(tmp_path, tiny_mnist.folder)
+    done = subprocess.run(
+        [*command, *places], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    if hidden:
+        assert done.returncode == 0 and list((tmp_path / "ckpt").glob("*_model_best.pdparams")), done.stderr
+    else:
+        assert "list index out of range" in done.stderr  # as soon as it is not, the variable can go from the manual
+
+
 if __name__ == "__main__":
     what, other, *rest = sys.argv[1:]
     if what == "measure":

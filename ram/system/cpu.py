@@ -11,7 +11,8 @@ from importlib import metadata
 
 import numpy as np
 
-from utils import UserError
+from ram.system import gpu
+from utils import UserError, printable
 
 _threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
 
@@ -44,10 +45,12 @@ def prepare_cpu() -> None:
         warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
         try:
             import paddle
-        except ModuleNotFoundError as error:
-            if error.name != "paddle":
-                raise
-            raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
+        except Exception as error:  # a library that it needs is missing, or its files are those of two packages
+            if isinstance(error, ModuleNotFoundError) and error.name == "paddle":
+                raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
+            reason = printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
+            advice = f"; {gpu.BOTH}" if gpu.both_installed() else ""
+            raise UserError(f"PaddlePaddle cannot be imported: {reason}{advice}") from None
 
     keep_memory()
     cores = max(1, available_cores() // int(processes or 1))
@@ -115,12 +118,12 @@ def available_cores() -> int:
 
 
 def choose_device(use_gpu: bool) -> str:
-    """Set paddle's device, and say so in one line where a GPU was wanted and there is none."""
+    """Set paddle's device; where a GPU was wanted and there is none, say so and why in one line."""
     prepare_cpu()
     import paddle
 
     if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         return str(paddle.set_device("gpu"))
     if use_gpu:
-        print(f"[*] No GPU that this Paddle can use: running on the CPU ({num_threads()} threads)")
+        print(f"[*] No GPU ({gpu.reason()}): running on the CPU ({num_threads()} threads)")
     return str(paddle.set_device("cpu"))
