@@ -20,7 +20,7 @@ from helpers import ROOT, copy_checkout, run_as_main, run_measured, same, withou
 import main
 import trainer
 import utils
-from config import BEFORE, get_config
+from config import BEFORE, FLAGS, get_config
 from data_loader import get_test
 from model import RecurrentAttention
 from ram.draw import snapshots
@@ -690,6 +690,29 @@ def test_lost_best_checkpoint_is_an_error(place):
     place.best.unlink()
     message = refusal(place, "--is_train=False")
     assert "nothing to test" in message and str(place.best) in message
+
+
+def test_what_a_test_does_not_read_from_the_checkpoint_is_what_the_manual_says(place, capsys):
+    """--M, --locations, --limit and the seed of the noise are of the command; what the weights need, of the file."""
+    chosen = {"M": 2, "locations": "mean", "limit": 64, "random_seed": 5}
+    place.run(
+        "--epochs=1", "--std_end=0.3", "--pixel_std=0.5", *[f"--{name}={value}" for name, value in chosen.items()]
+    )
+    best = next(place.ckpt.glob("*_model_best.pdparams"))
+    config = get_config([*place.arguments("--is_train=False", "--pixel_std=0.5")])
+    defaults = {name: getattr(get_config([]), name) for name in chosen}
+    trained = find(config)
+    assert trained.path == str(best) and config.std_end == 0.3
+    assert {name: getattr(config, name) for name in chosen} == defaults
+    read_from_file = {flag.name for flag in FLAGS if flag.decides in ("model", "data")}
+    assert not read_from_file & chosen.keys()
+    capsys.readouterr()
+    place.run("--is_train=False", "--pixel_std=0.5")
+    assert re.search(r"test, M=10, sampled locations, .*\n.*/100 ", capsys.readouterr().out)
+    for page in ("training.md", "zh_CN/training.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        (names,) = [part for part in text.split("\n\n") if part.startswith(("**Names.**", "**名称**"))]
+        assert all(f"`--{name}`" in names for name in chosen), page
 
 
 # ---- weights from a file
