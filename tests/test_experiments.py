@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT, folders
 
 from config import get_config, run_name
+from ram.runs.settings import deciding, settings
 
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name != "common.sh")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
@@ -52,7 +53,7 @@ def test_commands_are_understood_and_no_training_overwrites_another(script, tmp_
     trained = [(config.ckpt_dir, run_name(config)) for config in configs if config.is_train]
     tested = [(config.ckpt_dir, run_name(config)) for config in configs if not config.is_train]
     assert trained and len(trained) == len(set(trained))
-    assert set(tested) == (set() if script == "short.sh" else set(trained))
+    assert set(tested) == (set() if script in ("short.sh", "ablation.sh") else set(trained))
 
 
 def test_short_ablations_are_those_of_the_results(tmp_path):
@@ -63,6 +64,17 @@ def test_short_ablations_are_those_of_the_results(tmp_path):
     rows = [row for part in parts for row in part["rows"]]
     shown = {row["command"].replace("python main.py ", "") for row in rows}
     assert len(shown) > 30 and shown == set(commands)
+
+
+def test_all_rows_of_the_ablations_but_fashion_are_trained_in_full_length(tmp_path):
+    """As settings, since flags have no order."""
+    results = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
+    tables = [part for name, part in results["ablations"].items() if "fashion" not in name]
+    commands = [row["command"].removeprefix("python main.py ").split() for part in tables for row in part["rows"]]
+    rows = [deciding(settings(get_config([flag for flag in flags if "--epochs" not in flag]))) for flags in commands]
+    assert len(rows) > 25 and all(row["epochs"] in (300, 150, 250) for row in rows)
+    trained = [deciding(settings(get_config(flags))) for flags in commands_of("ablation.sh", tmp_path)]
+    assert [row for row in rows if row not in trained] == []
 
 
 def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
