@@ -19,7 +19,7 @@ import pytest
 from helpers import ROOT, same, without_seconds
 from PIL import Image, ImageColor
 
-from catch import bounds, game
+from catch import bounds, curve, game
 from catch.__main__ import PUBLISHED, main
 from catch.config import build_parser, get_config, run_name, settings
 from catch.fast import count_pixels
@@ -336,8 +336,7 @@ def test_a_plain_baseline_is_not_told_the_state():
 
 
 def test_a_small_game_is_learned():
-    flags = ["--size=8", "--hidden_size=64", "--batch_size=128", "--minibatch=64", "--frames=300000", "--init_lr=0.003"]
-    config = get_config(flags)
+    config = get_config(["--size=8", "--batch_size=256", "--minibatch=128", "--frames=200000"])
     trainer = Trainer(config, save=None, log=None)
     before = evaluate(trainer.player, 1000, 8, greedy=True)
     while trainer.step < trainer.steps:
@@ -522,3 +521,15 @@ def test_published_players_are_what_their_json_says(path, tmp_path):
     few = evaluate(player, 1000, config.size, greedy=True)
     expected = facts["caught"]["greedy"] / 100
     assert few.percent == pytest.approx(expected, abs=0.5 + 4 * np.sqrt(expected * (100 - expected) / 1000))
+
+
+def test_the_curve_is_drawn_from_logs(undisturbed, tmp_path):
+    log = str(undisturbed / "catch_8_seed1.jsonl")
+    curve.main([str(tmp_path / "curve.png"), log, log])
+    assert Image.open(tmp_path / "curve.png").size == (900, 360)
+    lines = {line.get_label(): line for line in curve.curve([curve.read_log(log)] * 2).axes[0].lines}
+    expected = [record["greedy"] for record in state_in(undisturbed)["history"]]
+    assert list(lines["greedy, mean of 2"].get_ydata()) == expected
+    for arguments in ([], [str(tmp_path / "x.png"), str(ROOT / "README.md")], ["x.png", str(tmp_path / "missing")]):
+        with pytest.raises(UserError):
+            curve.main(arguments)
