@@ -17,7 +17,8 @@ from typing import Callable, NamedTuple
 from ram.presets import PRESETS
 from utils import UserError
 
-DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder")
+DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx")
+OWN = ("folder", "idx")  # data sets of the user's own, in --data_dir
 CANVASES = ("translated_mnist", "cluttered_mnist")
 MODELS = ("ram", "fc64", "fc256", "conv")
 
@@ -323,7 +324,14 @@ GROUPS = {
         ),
     ],
     "Data": [
-        Flag("dataset", DATASETS, "mnist", "data set; folder: images of your own in --data_dir", "data", mark=HEAD),
+        Flag(
+            "dataset",
+            DATASETS,
+            "mnist",
+            "data set; of your own in --data_dir: folder (image files, or an .npz), idx (files like MNIST's)",
+            "data",
+            mark=HEAD,
+        ),
         Flag(
             "source",
             ("mnist", "fashion_mnist"),
@@ -353,7 +361,35 @@ GROUPS = {
             optional=True,
             only=("folder",),
         ),
-        Flag("valid_size", fraction, 0.1, "share of the training images that is held out", "training"),
+        Flag(
+            "test_size",
+            number(float, 0, 1, open_high=True),
+            0.2,
+            "share of each class that is held out for the test, where data_dir has class folders alone",
+            "data",
+            mark="test",
+            only=("folder",),
+            before=0.2,
+        ),
+        Flag(
+            "skip_broken",
+            str2bool,
+            False,
+            "go on without images that cannot be read, and list them in logs_dir/RUN_skipped.txt",
+            "data",
+            only=("folder",),
+            before=False,
+        ),
+        Flag(
+            "follow_links",
+            str2bool,
+            False,
+            "take images outside of data_dir, too, which links or lists in it name",
+            "running",
+            on_resume=CHANGE,
+            only=("folder",),
+        ),
+        Flag("valid_size", fraction, 0.1, "share of the training images that is held out for validation", "training"),
         Flag("batch_size", size, 128, "images per training step", "training"),
         Flag("num_workers", number(int, 0, 64), 0, "threads that prepare batches ahead", "running", on_resume=KEEP),
         Flag("shuffle", str2bool, True, "draw a new order of the images in every epoch", "training"),
@@ -405,6 +441,14 @@ GROUPS = {
             "training",
         ),
         Flag("lr_factor", fraction, 0.1, "plateau: what a cut multiplies the learning rate by", "training"),
+        Flag(
+            "class_weights",
+            ("equal", "balanced"),
+            "equal",
+            "weights of the classes in the classification loss; balanced: the rarer a class, the more",
+            "training",
+            before="equal",
+        ),
         Flag(
             "label_smoothing",
             below_one,
@@ -658,6 +702,8 @@ def data_set(config: argparse.Namespace) -> str:
     name = config.dataset
     if config.dataset == "folder":
         return f"folder{config.image_size or ''}_{base_name(config.data_dir)}"
+    if config.dataset == "idx":
+        return f"idx_{base_name(config.data_dir)}"
     if config.dataset in CANVASES:
         name += f"_{config.canvas_size}"
         if config.dataset == "cluttered_mnist":
@@ -681,13 +727,13 @@ def experiment_name(config: argparse.Namespace) -> str:
     if c.num_patches > 1:
         name += f"_k{c.num_patches}"
     if c.model != "ram":
-        name = c.model if c.dataset == "folder" else f"{c.model}_{data_set(c)}"
-    elif c.dataset not in ("mnist", "folder"):
+        name = c.model if c.dataset in OWN else f"{c.model}_{data_set(c)}"
+    elif c.dataset not in ("mnist", *OWN):
         name += f"_{data_set(c)}"
     for flag in FLAGS:
         if flag.mark not in (None, HEAD) and getattr(c, flag.name) != flag.default:
             name += f"_{flag.mark}{getattr(c, flag.name)}"
-    if c.dataset == "folder":
+    if c.dataset in OWN:
         name += f"_{data_set(c)}"  # last, since the user chose the words in it
     return name
 

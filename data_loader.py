@@ -15,8 +15,10 @@ from argparse import Namespace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from config import CANVASES
-from ram.data import folders
+from config import CANVASES, OWN
+from ram.data import own
+from ram.data.folders import Part
+from ram.data.shares import draw_by_class
 from ram.data.sources import DATASETS, fetch
 from ram.data.transforms import add_saturating, inverse_maps, portable_integers, shift_images, warp_images
 from utils import UserError, generator
@@ -36,6 +38,8 @@ class Split:
             than N: the others are never shown, but clutter still comes from all of them, so it stays the same.
         num_classes: number of classes of the whole data set.
         classes: their names, in the order of the labels; without any given, the labels themselves.
+        about: what a model has to keep of a data set of one's own, see ram/data/kept.py; else empty.
+        skipped: path and reason of image files that were left out.
         image_shape: (C, H, W) of the images that `batch` returns.
     """
 
@@ -47,13 +51,25 @@ class Split:
         rows: np.ndarray,
         num_classes: int,
         classes: list[str] | None = None,
+        about: dict | None = None,
+        skipped: dict[str, str] | None = None,
     ):
         self.name, self.images, self.labels, self.rows, self.num_classes = name, images, labels, rows, num_classes
         self.classes = classes or [str(label) for label in range(num_classes)]
         self.image_shape = tuple(images.shape[1:])
+        self.about, self.skipped = about or {}, skipped or {}
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def facts(self) -> tuple[list[str], dict, dict[str, str]]:
+        """Return what a split that is made of this one takes over: classes, about and skipped."""
+        return self.classes, self.about, self.skipped
+
+    def description(self) -> dict:
+        """Return as plain data what a model that was trained on the split has to know of it."""
+        known = {"image_shape": list(self.image_shape), "num_classes": self.num_classes, "classes": list(self.classes)}
+        return {**known, "data": self.about} if self.about else known
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return images (B, C, H, W) uint8 and labels (B,) int64 of a split.
@@ -82,7 +98,7 @@ class AugmentedSplit(Split):
             scale: a fraction, 0.1 is from 90 % to 110 %.
             flip: whether half of the images are mirrored, left and right.
         """
-        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, split.classes)
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.seed, self.shift = seed, shift
         self.rotate, self.scale, self.shear, self.flip = rotate, scale, shear, flip
         self._drawn: tuple | None = None  # an epoch, and what `_draw` gives for it
@@ -132,7 +148,7 @@ class CanvasSplit(Split):
                 f"--canvas_size={size} is smaller than the {height}x{width} images: "
                 f"it must be at least {max(height, width)}"
             )
-        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, split.classes)
+        super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.split, self.seed, self.num_clutter = split, seed, num_clutter
         self.image_shape = (channels, size, size)
         self._drawn: tuple[int, np.ndarray] | None = None
@@ -194,27 +210,33 @@ def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarr
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def get_train_valid(config: Namespace) -> tuple[Split, Split]:
-    """Make the training and validation splits, both from the training file unless a folder has validation images.
+def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split, Split]:
+    """Make the training and validation splits, both from the training file unless there are validation images.
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
-            augment_shift, augment_rotate, augment_scale, augment_shear and augment_flip are used.
+            augment_shift, augment_rotate, augment_scale, augment_shear, augment_flip, and of a data set of one's own
+            test_size, follow_links and skip_broken are used.
+        data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
         UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
     """
-    images, labels, classes = _load(config, "train")
+    parts, about, skipped = _parts(config, ("train", "valid"), data)
+    images, labels, classes = parts["train"]
+    valid_images, valid_labels, _ = parts.get("valid", parts["train"])
     canvas = config.dataset in CANVASES
-    if config.dataset == "folder" and folders.has(config.data_dir, "valid"):
-        valid_images, valid_labels, _ = _load(config, "valid")
+    if "valid" in parts:
         train_rows, valid_rows = np.arange(len(images)), np.arange(len(valid_images))
+    elif about.get("by_class"):
+        train_rows, valid_rows = draw_by_class(labels, config.valid_size, "split", config.random_seed)
+        own.note_classes_without_validation(config, parts["train"], valid_rows)
     else:
-        valid_images, valid_labels = images, labels
         seed = CANVAS_SPLIT_SEED if canvas else config.random_seed
         train_rows, valid_rows = held_out(len(images), config.valid_size, seed)
-    train = Split("train", images, labels[train_rows[: config.limit]], train_rows, len(classes), classes)
-    valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, len(classes), classes)
+    facts = (len(classes), classes, about, skipped)
+    train = Split("train", images, labels[train_rows[: config.limit]], train_rows, *facts)
+    valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, *facts)
     shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
     amounts = (shift, config.augment_rotate, config.augment_scale, config.augment_shear, config.augment_flip)
     if any(amounts):
@@ -222,17 +244,25 @@ def get_train_valid(config: Namespace) -> tuple[Split, Split]:
     return _on_canvas(config, train), _on_canvas(config, valid)
 
 
-def get_test(config: Namespace) -> Split:
-    """Make the test split; see `get_train_valid` for config and errors."""
-    images, labels, classes = _load(config, "test")
+def get_test(config: Namespace, data: dict | None = None) -> Split:
+    """Make the test split; see `get_train_valid` for config and errors, `data` is what the tested model has kept."""
+    parts, about, skipped = _parts(config, ("test",), data)
+    images, labels, classes = parts["test"]
     rows = np.arange(len(images))
-    return _on_canvas(config, Split("test", images, labels[: config.limit], rows, len(classes), classes))
+    return _on_canvas(
+        config, Split("test", images, labels[: config.limit], rows, len(classes), classes, about, skipped)
+    )
+
+
+def _parts(config: Namespace, wanted: tuple[str, ...], data: dict | None) -> own.Loaded:
+    """Load parts of a data set, those of `wanted` that are there."""
+    if config.dataset in OWN:
+        return own.load(config, wanted, data)
+    return own.Loaded({wanted[0]: Part(*_load(config, wanted[0]))}, {}, {})
 
 
 def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Load images (A, C, H, W), labels (A,) and the names of the classes of one file, or part of a folder."""
-    if config.dataset == "folder":
-        return folders.load(config.data_dir, part, config.image_size)
+    """Load images (A, C, H, W), labels (A,) and the names of the classes of one file."""
     name = config.source if config.dataset in CANVASES else config.dataset
     arrays = fetch(name, config.data_dir)
     return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], list(DATASETS[name].classes)

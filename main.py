@@ -17,11 +17,12 @@ import argparse
 import contextlib
 import sys
 
-from config import data_set, get_config
+from config import OWN, data_set, get_config
 from ram.runs import checkpoint, published, seeds
-from ram.runs.files import RunFiles, locked, move_aside
+from ram.runs.files import RunFiles, locked, move_aside, write_skipped
 from ram.runs.find import find
 from ram.runs.settings import adopt, settings
+from ram.runs.sizes import settle
 from ram.runs.weights import fitted, read
 from ram.system import processes
 from ram.system.command import command_line
@@ -50,6 +51,7 @@ def main(config) -> int:
         prepare_cpu()
         choose_device(config.use_gpu)
         with processes.together():
+            settle(config)
             if config.predict:
                 return 1 if processes.is_first() and predict(config, out) else 0
             if config.resume == "auto":
@@ -86,7 +88,7 @@ def train(config) -> list[dict]:
     with locked(*files.locks):
         state = read_state(config, files) if config.resume else None
         with processes.first_alone():
-            train_split, valid_split = get_train_valid(config)
+            train_split, valid_split = get_train_valid(config, state and state.get("data", {}))
         if config.show_sample and processes.is_first():
             show_sample(train_split, config)
         if state:
@@ -115,6 +117,7 @@ def train(config) -> list[dict]:
             print(f"[*] Resuming {files.name} at step {trainer.step} of epoch {trainer.epoch + 1}")
         if processes.is_first():
             checkpoint.write_json(files.params, settings(config))
+            write_skipped(files.skipped, train_split.skipped)
         print(f"[*] Train on {len(train_split)} samples, validate on {len(valid_split)} samples")
         trainer.fit()
         print(f"[*] Best validation accuracy {trainer.best_valid_acc:.3f} %: {files.best}")
@@ -125,12 +128,13 @@ def test(config):
     """Evaluate the weights that `find` finds on the test images, print the result and return it as an `Evaluation`."""
     from data_loader import get_test
     from ram.build import build
-    from ram.evaluation import evaluate
+    from ram.evaluation import by_class, evaluate
     from ram.resume import check_same_start
 
     trained = find(config)
     with processes.first_alone():
-        split = get_test(config)
+        split = get_test(config, {} if trained.data is None else trained.data)
+    write_skipped(RunFiles(config).skipped, split.skipped)
     model = build(fitted(trained, split), config)
     check_same_start(config, model, [split])
     result = evaluate(model, split, config.num_glimpses, config.M, config.locations, config.random_seed)
@@ -139,6 +143,8 @@ def test(config):
         f"[*] {data_set(config)} test, M={result.rollouts}, {locations} locations, epoch {trained.epoch}, "
         f"{trained.path}"
     )
+    if config.dataset in OWN:
+        print(by_class(result, split.classes))
     print(f"[*] Test Acc: {result.correct}/{result.count} ({result.accuracy:.2f}% - Error: {result.error:.2f}%)")
     return result
 

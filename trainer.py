@@ -18,11 +18,11 @@ from tqdm import tqdm
 from data_loader import epoch_order
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from ram.baselines import Baseline
-from ram.build import arrays, build_model, load_weights
+from ram.build import arrays, build_model, load_fitting, load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import evaluate
 from ram.fast.check import check_training
-from ram.schedules import build_optimizer, learning_rate, location_std, update_average
+from ram.schedules import build_optimizer, class_weights, learning_rate, location_std, update_average
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
@@ -47,6 +47,7 @@ def hybrid_loss(
     rollouts: int = 1,
     reward: str = "right",
     smoothing: float = 0.0,
+    weights: paddle.Tensor | None = None,
 ) -> tuple[paddle.Tensor, dict]:
     """Compute the paper's hybrid loss (section 3.2): classification, the baseline's regression, and REINFORCE.
 
@@ -63,6 +64,7 @@ def hybrid_loss(
             0 if the class is drawn from the action network's distribution, without the noise of drawing it.
         smoothing: share of the classification's target, at least 0 and below 1, that is spread over all classes
             (Szegedy et al. 2016, section 7); rewards are computed without it.
+        weights: (classes,), by which the classification term weighs each image's class; None: all alike.
 
     Returns:
         The loss, a scalar, and its parts as scalars: "action", "baseline", "reinforce", and "right", the share of
@@ -71,7 +73,7 @@ def hybrid_loss(
     log_probs = rollout.log_probs.detach()
     right = (log_probs.argmax(axis=1) == labels).astype(log_probs.dtype)  # (B,)
     nll = F.nll_loss(rollout.log_probs, labels, reduction="none")  # (B,)
-    action = nll.mean()
+    action = nll.mean() if weights is None else (weights.gather(labels) * nll).mean()
     if smoothing:
         action = (1 - smoothing) * action - smoothing * rollout.log_probs.mean()
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
@@ -120,6 +122,7 @@ class Trainer:
             self.averaged.set_state_dict(self.model.state_dict())
             self.pairs = list(zip(self.averaged.parameters(), self.parameters))
         self.stop, self.any_stopped = StopRequest(), False  # a signal to this process; whether any process got one
+        self.class_weights = class_weights(config, train)
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
         self.sums, self.seconds = Mean(), 0.0  # of the epoch under way
@@ -188,7 +191,8 @@ class Trainer:
         """Compute the hybrid loss that the config describes."""
         c = self.config
         rollouts = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
-        return hybrid_loss(rollout, labels, c.reinforce_weight, rollouts, c.reward, c.label_smoothing)
+        options = (c.reward, c.label_smoothing, self.class_weights)
+        return hybrid_loss(rollout, labels, c.reinforce_weight, rollouts, *options)
 
     def update(self) -> None:
         """Move the weights along the gradient, and the averaged weights towards them."""
@@ -363,9 +367,7 @@ class Trainer:
             "ema": None if self.averaged is None else arrays(self.averaged.state_dict()),
             "epoch": self.epoch,
             "best_valid_acc": self.best_valid_acc,
-            "image_shape": list(self.train.image_shape),
-            "num_classes": self.train.num_classes,
-            "classes": list(self.train.classes),
+            **self.train.description(),
         }
 
     def state(self) -> dict:
@@ -375,10 +377,9 @@ class Trainer:
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
 
-    def start_from(self, weights: dict[str, np.ndarray]) -> None:
-        """Load a model's weights before the first step."""
-        for model in self.models():
-            load_weights(model, weights)
+    def start_from(self, weights: dict[str, np.ndarray]) -> str:
+        """Take what fits of a model's weights before the first step; describe what does not, which is drawn anew."""
+        return [load_fitting(model, weights) for model in self.models()][0]
 
     def load_state(self, state: dict) -> None:
         """Load a state that `state` returned.

@@ -25,6 +25,7 @@ from ram.draw.heat import policy_figure
 from ram.draw.style import PALETTE, evenly_spaced
 from ram.runs.files import RunFiles
 from ram.runs.find import find
+from ram.runs.sizes import settle
 from ram.runs.weights import fitted
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
@@ -55,10 +56,11 @@ def trained_model(config):
     from data_loader import get_test
     from ram.build import build
 
+    settle(config)
     trained = find(config)
     if config.model != "ram":
         raise UserError(f"--model={config.model} sees the whole image at once: there are no glimpses to draw")
-    split = get_test(config)
+    split = get_test(config, {} if trained.data is None else trained.data)
     return build(fitted(trained, split), config), split, config
 
 

@@ -110,8 +110,7 @@ def build_without_memory(config, image_shape: tuple[int, int, int], num_classes:
 
 def check_fitting(model: RecurrentAttention | Baseline, weights: object) -> None:
     """Raise UserError unless these are weights for the model: finite arrays of its names and shapes."""
-    if not isinstance(weights, dict) or not all(type(value) is np.ndarray for value in weights.values()):
-        raise UserError("there are no weights in it")
+    check_are_arrays(weights)
     own = {name: list(value.shape) for name, value in model.state_dict().items()}
     for name, shape in own.items():
         if name not in weights:
@@ -128,6 +127,12 @@ def check_fitting(model: RecurrentAttention | Baseline, weights: object) -> None
         raise UserError(f"the weights hold {printable(extra[0])}, which this model has not")
 
 
+def check_are_arrays(weights: object) -> None:
+    """Raise UserError unless these are arrays by name."""
+    if not isinstance(weights, dict) or not all(type(value) is np.ndarray for value in weights.values()):
+        raise UserError("there are no weights in it")
+
+
 def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> None:
     """Set every weight of the model.
 
@@ -136,6 +141,31 @@ def load_weights(model: RecurrentAttention | Baseline, weights: dict[str, np.nda
     """
     check_fitting(model, weights)
     model.set_state_dict({name: to_tensor(value.astype("float32")) for name, value in weights.items()})
+
+
+def load_fitting(model: RecurrentAttention | Baseline, weights: dict[str, np.ndarray]) -> str:
+    """Set the weights that fit the model by name and shape, and leave the others as they were drawn.
+
+    Returns:
+        a description of what does not fit, "" if all does.
+
+    Raises:
+        UserError: nothing but biases fits, or what fits is not finite; the model is then unchanged.
+    """
+    own = arrays(model.state_dict())
+    check_are_arrays(weights)
+    taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    if not any(value.ndim > 1 for value in taken.values()):
+        raise UserError("nothing but biases in the weights fits this model: there is nothing to start from")
+    load_weights(model, {**own, **taken})
+    others = [
+        f"{name} ({list(weights[name].shape) if name in weights else 'absent'} there, {list(value.shape)} here)"
+        for name, value in own.items()
+        if name not in taken
+    ]
+    others += [f"{printable(name)} (not here)" for name in sorted(set(weights) - set(own))]
+    shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+    return shown and f"what does not fit and is drawn anew: {shown}"
 
 
 def arrays(state: dict) -> dict[str, np.ndarray]:

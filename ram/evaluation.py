@@ -11,7 +11,7 @@ import paddle
 from model import Noise, RecurrentAttention, draw_noise
 from ram.baselines import Baseline
 from ram.system import processes
-from utils import to_tensor
+from utils import printable, to_tensor
 
 EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
 
@@ -23,6 +23,7 @@ class Evaluation(NamedTuple):
     correct: int
     count: int
     rollouts: int = 1  # averaged per image
+    of_classes: tuple[tuple[int, int], ...] = ()  # how many images of each class are right, and how many there are
 
     @property
     def accuracy(self) -> float:
@@ -63,7 +64,8 @@ def evaluate(
     model.eval()
     rollouts = M if model.samples and locations == "sampled" else 1
     noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
-    sums = np.zeros((math.ceil(len(split) / EVAL_BATCH), 2))  # of each batch: loss, and how many are right
+    classes = split.num_classes
+    sums = np.zeros((math.ceil(len(split) / EVAL_BATCH), 1 + classes))  # of each batch: loss, and right by class
     for number in range(processes.rank(), len(sums), processes.world()):
         index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
         images, labels = split.batch(index)
@@ -76,8 +78,26 @@ def evaluate(
                 watch(index, rollout)
         of_label = paddle.take_along_axis(probs, y.unsqueeze(1), 1)
         loss = float(-paddle.log(paddle.clip(of_label, min=1e-30)).sum())
-        sums[number] = loss, int((probs.argmax(axis=1) == y).sum())
-    loss, correct = 0.0, 0
-    for of_batch in processes.total(sums).tolist():  # one after the other: the order decides on the rounding
-        loss, correct = loss + of_batch[0], correct + int(of_batch[1])
-    return Evaluation(loss / len(split), correct, len(split), rollouts)
+        right = (probs.argmax(axis=1) == y).numpy()
+        sums[number, 0], sums[number, 1:] = loss, np.bincount(labels[right], minlength=classes)
+    sums, loss = processes.total(sums), 0.0
+    for of_batch in sums[:, 0].tolist():  # one after the other: the order decides on the rounding
+        loss += of_batch
+    right, counts = sums[:, 1:].sum(axis=0).astype(int), np.bincount(split.labels, minlength=classes)
+    of_classes = tuple(zip(right.tolist(), counts.tolist()))
+    return Evaluation(loss / len(split), int(right.sum()), len(split), rollouts, of_classes)
+
+
+WORST = 10  # classes that are shown
+
+
+def by_class(result: Evaluation, classes: list[str]) -> str:
+    """Describe the accuracy of the worst classes, and its mean over the classes that have images (balanced)."""
+    shown = [
+        (100 * right / count, right, count, name) for (right, count), name in zip(result.of_classes, classes) if count
+    ]
+    worst = sorted(shown, key=lambda row: row[0])[:WORST]
+    rows = ", ".join(f"{printable(name)} {share:.2f}% ({right}/{count})" for share, right, count, name in worst)
+    which = "by class" if len(shown) <= WORST else f"of the {WORST} worst of {len(shown)} classes"
+    mean = sum(row[0] for row in shown) / len(shown)
+    return f"[*] Accuracy {which}: {rows}\n[*] Balanced accuracy: {mean:.2f}% (the mean over {len(shown)} classes)"

@@ -1,10 +1,13 @@
-"""Build the optimizer, and compute what changes in a training: learning rate, exploration, averaged weights."""
+"""Build the optimizer, and compute learning rate, exploration, averaged weights and the weights of classes."""
 
 from __future__ import annotations
 
 import math
 
 import paddle
+
+from ram.data.shares import balanced_weights
+from utils import to_tensor
 
 
 def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
@@ -47,3 +50,10 @@ def update_average(pairs: list[tuple[paddle.Tensor, paddle.Tensor]], decay: floa
     """Move each mean towards its weight: mean = decay * mean + (1 - decay) * weight."""
     for mean, weight in pairs:
         mean.scale_(decay).add_(weight * (1 - decay))  # three times faster than lerp_ on the CPU
+
+
+def class_weights(config, train) -> paddle.Tensor | None:
+    """Return the weights (classes,) of the classes in the classification loss; None where all weigh alike."""
+    if config.class_weights == "equal":
+        return None
+    return to_tensor(balanced_weights(train.labels, train.num_classes))

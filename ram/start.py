@@ -7,8 +7,10 @@ import os
 
 import numpy as np
 
-from config import CANVASES
+from config import CANVASES, OWN
 from data_loader import CANVAS_SPLIT_SEED, Split, held_out
+from ram.data import kept
+from ram.data.shares import draw_by_class
 from ram.runs import checkpoint, published
 from ram.runs.origin import Origin
 from ram.runs.weights import Trained, read, read_facts
@@ -26,9 +28,9 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
         UserError: the file cannot be used, or holds weights of another model.
     """
     trained = read(config.weights)
-    trainer.start_from(trained.weights)
+    others = trainer.start_from(trained.weights)
     config.started_from = origin(trained)._asdict()
-    print(f"[*] Starting from the weights in {config.weights}")
+    print(f"[*] Starting from the weights in {config.weights}{others and ', but for ' + others}")
     seen = count_seen(trained, config, train, valid)
     if seen:
         print(
@@ -57,13 +59,31 @@ def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
     theirs = published.trained_as(trained.settings, trained.path)
     if source(theirs, trained.settings.get("data_dir")) != source(config, config.data_dir):
         return 0
-    seed = CANVAS_SPLIT_SEED if theirs.dataset in CANVASES else theirs.random_seed
-    rows = held_out(len(train.images), theirs.valid_size, seed)[0][: theirs.limit]
+    if config.dataset in OWN and trained.data:
+        rows = rows_of_own(trained.data, theirs, train, valid)
+    else:
+        seed = CANVAS_SPLIT_SEED if theirs.dataset in CANVASES else theirs.random_seed
+        rows = held_out(len(train.images), theirs.valid_size, seed)[0]
+    rows = rows[: theirs.limit]
     return int(np.isin(valid.rows[: len(valid)], rows).sum())
+
+
+def rows_of_own(data: object, theirs, train: Split, valid: Split) -> np.ndarray:
+    """Return which images of a data set of one's own another training with these settings was trained on.
+
+    None where the images are others, or --limit hides the classes of some.
+    """
+    labels = np.full(len(train.images), -1)
+    for split in (train, valid):
+        labels[split.rows[: len(split)]] = split.labels
+    changed = kept.differences(train.about.get("train", {}), kept.check(data).get("train", {}))
+    if changed or (labels < 0).any():
+        return np.arange(0)
+    return draw_by_class(labels, theirs.valid_size, "split", theirs.random_seed)[0]
 
 
 def source(config, data_dir: str | None) -> tuple:
     """Tell which images a training uses: those of a data set, whether on canvases or not, or those in a folder."""
-    if config.dataset == "folder":
-        return "folder", data_dir and os.path.realpath(data_dir)
+    if config.dataset in OWN:
+        return config.dataset, data_dir and os.path.realpath(data_dir)
     return (config.source if config.dataset in CANVASES else config.dataset,)

@@ -243,9 +243,9 @@ def test_script_says_which_export_cannot_be_used(exported, tmp_path, capsys, mon
 
 
 def test_script_skips_what_pillow_cannot_turn_into_bytes(exported, tmp_path, capsys, monkeypatch):
-    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((9, 9), 70_000, np.int32)).save(tmp_path / "large.tif")
     Image.new("LAB", (9, 9)).save(tmp_path / "lab.tif")
-    names = [str(tmp_path / name) for name in ("float.tif", "lab.tif")]
+    names = [str(tmp_path / name) for name in ("large.tif", "lab.tif")]
     monkeypatch.setattr(sys, "argv", ["deploy.py", str(exported), *names])
     assert deploy.main() == 1
     captured = capsys.readouterr()

@@ -13,7 +13,7 @@ from test_main import RUN, Place, as_main, refusal
 
 from config import get_config
 from data_loader import AugmentedSplit, get_test, get_train_valid
-from ram.data import folders
+from ram.data import folders, own
 from ram.runs import checkpoint
 from ram.runs.settings import settings
 from utils import UserError
@@ -39,9 +39,15 @@ def config_of(root, *flags):
     return get_config(["--dataset=folder", f"--data_dir={root}", *flags])
 
 
+def load(root, part, image_size=None):
+    """Images, labels and classes of a part, as a command would load them."""
+    size = [f"--image_size={image_size}"] if image_size else []
+    return own.load(config_of(root, *size), (part,)).parts[part]
+
+
 def error_of(root, part="train", image_size=None):
     with pytest.raises(UserError) as caught:
-        folders.load(str(root), part, image_size)
+        load(root, part, image_size)
     message = str(caught.value)
     assert message and "\n" not in message
     return message
@@ -55,7 +61,7 @@ def test_folders_are_classes_and_every_image_is_there_once(tmp_path):
     (tmp_path / "train" / "a" / "notes.txt").write_text("not an image by its name")
     (tmp_path / "train" / "a" / ".thumb.png").write_text("hidden")
     (tmp_path / "train" / ".git").mkdir()
-    pixels, labels, classes = folders.load(str(tmp_path), "train")
+    pixels, labels, classes = load(tmp_path, "train")
     assert classes == ["a", "b"] and pixels.shape == (8, 1, 6, 5) and pixels.dtype == np.uint8
     assert labels.dtype == np.int64
     found = sorted(zip(pixels[:, 0, 0, 0] // 10, pixels[:, 0, 0, 1], labels))
@@ -64,9 +70,9 @@ def test_folders_are_classes_and_every_image_is_there_once(tmp_path):
 
 def test_order_is_mixed_and_always_the_same(tmp_path):
     write_set(tmp_path, count=30)
-    labels = folders.load(str(tmp_path), "train")[1]
+    labels = load(tmp_path, "train")[1]
     assert 5 < labels[:20].sum() < 15 and not (np.diff(labels) >= 0).all()
-    np.testing.assert_array_equal(labels, folders.load(str(tmp_path), "train")[1])
+    np.testing.assert_array_equal(labels, load(tmp_path, "train")[1])
 
 
 def test_one_coloured_image_makes_the_set_coloured(tmp_path):
@@ -74,7 +80,7 @@ def test_one_coloured_image_makes_the_set_coloured(tmp_path):
     write(tmp_path / "train" / "b" / "z.png", np.full((6, 5, 3), (200, 100, 50)))
     write_set(tmp_path, "test")
     for part in ("train", "test"):  # the test images are grey, but the model is one for RGB
-        pixels, _, _ = folders.load(str(tmp_path), part)
+        pixels, _, _ = load(tmp_path, part)
         assert pixels.shape[1:] == (3, 6, 5)
         grey = pixels[pixels[:, 0, 1, 1] == 100]
         assert len(grey) == 8 and (grey[:, 0] == grey[:, 1]).all() and (grey[:, 0] == grey[:, 2]).all()
@@ -85,7 +91,7 @@ def test_images_of_several_sizes_need_image_size(tmp_path):
     write(tmp_path / "train" / "b" / "wide.png", np.full((10, 20), 200))
     message = error_of(tmp_path)
     assert "--image_size" in message and "10x20" in message and "6x5" in message and "wide.png" in message
-    pixels, _, _ = folders.load(str(tmp_path), "train", 16)
+    pixels, _, _ = load(tmp_path, "train", 16)
     assert pixels.shape == (9, 1, 16, 16)
     wide = pixels[pixels.max(axis=(1, 2, 3)) == 200][0, 0]
     assert (wide[4:12] == 200).all() and not wide[:4].any() and not wide[12:].any()
@@ -103,7 +109,7 @@ def test_parts_have_to_fit_those_of_train(tmp_path):
 def test_part_may_lack_a_class_but_train_may_not(tmp_path):
     write_set(tmp_path)
     write_set(tmp_path, "test", names=["b"])
-    _, labels, classes = folders.load(str(tmp_path), "test")
+    _, labels, classes = load(tmp_path, "test")
     assert classes == ["a", "b"] and labels.tolist() == [1] * 4
     (tmp_path / "train" / "c").mkdir()
     assert os.path.join("train", "c") in error_of(tmp_path)
@@ -111,7 +117,7 @@ def test_part_may_lack_a_class_but_train_may_not(tmp_path):
 
 def test_part_alone_speaks_for_itself(tmp_path):
     write_set(tmp_path, "test", names=["x", "y"])
-    pixels, _, classes = folders.load(str(tmp_path), "test")
+    pixels, _, classes = load(tmp_path, "test")
     assert classes == ["x", "y"] and pixels.shape == (8, 1, 6, 5)
 
 
@@ -154,15 +160,15 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     assert "link out of" in error_of(root) and "9.png" in error_of(root)
     (root / "train" / "a" / "9.png").unlink()
     (root / "train" / "a" / "9.png").symlink_to(root / "train" / "a" / "0.png")
-    assert len(folders.load(str(root), "train")[0]) == 9
+    assert len(load(root, "train")[0]) == 9
     (tmp_path / "link").symlink_to(root)  # the data set itself may be one
-    assert len(folders.load(str(tmp_path / "link"), "train")[0]) == 9
+    assert len(load(tmp_path / "link", "train")[0]) == 9
 
 
 def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     write_set(tmp_path)
     monkeypatch.setattr(folders, "MAX_BYTES", 8 * 16 * 16)
-    assert len(folders.load(str(tmp_path), "train", 16)[0]) == 8
+    assert len(load(tmp_path, "train", 16)[0]) == 8
     message = error_of(tmp_path, image_size=17)
     assert "--image_size" in message and "17x17" in message and "8 images" in message
 
@@ -170,7 +176,7 @@ def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path,
 def test_images_that_are_too_large_need_image_size(tmp_path):
     write(tmp_path / "train" / "a" / "0.png", np.zeros((1, 5000)))
     assert "1x5000" in error_of(tmp_path) and "--image_size" in error_of(tmp_path)
-    assert folders.load(str(tmp_path), "train", 8)[0].shape == (1, 1, 8, 8)
+    assert load(tmp_path, "train", 8)[0].shape == (1, 1, 8, 8)
 
 
 # ---- splits
@@ -288,7 +294,8 @@ def test_colour_goes_through_training_resume_test_and_prediction(tmp_path, colou
     message = refusal(whole, "--is_train=False", f"--weights={whole.best}", f"--data_dir={grey}")
     assert "3 channels" in message
     write_set(tmp_path / "colours", names=["red", "blue"], shape=(12, 12, 3))
-    assert "other classes" in refusal(whole, "--resume=True", "--epochs=9", f"--data_dir={tmp_path / 'colours'}")
+    message = refusal(whole, "--resume=True", "--epochs=9", f"--data_dir={tmp_path / 'colours'}")
+    assert "blue is new, green is gone, red has 4 images (then 60)" in message
 
 
 def test_mnist_and_fashion_mnist_have_their_classes(tmp_path, tiny_mnist, capsys):

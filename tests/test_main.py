@@ -781,12 +781,22 @@ def test_file_of_the_paddle_seed_brings_its_crop_along(place, seeds_file, tmp_pa
     capsys.readouterr()
 
 
-def test_weights_of_another_architecture_are_refused(place, seeds_file):
+def test_weights_of_another_architecture_are_refused_by_the_test(place, seeds_file):
     path, _ = seeds_file
     own = default_architecture(place)
     assert "[256, 128]" in refusal(own, "--is_train=False", f"--weights={path}", "--hidden_size=128")
-    assert "[64, 128]" in refusal(own, *SHORT, f"--weights={path}", "--patch_size=7")
     assert place.files() == {}, "nothing was begun"
+
+
+def test_training_takes_what_fits_of_another_architecture(place, seeds_file, capsys):
+    path, model = seeds_file
+    own = default_architecture(place)
+    own.run(*SHORT, f"--weights={path}", "--patch_size=7", "--optimizer=sgd", "--init_lr=1e-30")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Starting from the weights" in line]
+    assert line.endswith("is drawn anew: sensor.fc1.weight ([64, 128] there, [49, 128] here)")
+    state = checkpoint.read(str(place.ckpt / "ram_6_7x7_1_ckpt.pdparams"))["model"]
+    for name, value in model.state_dict().items():
+        assert name == "sensor.fc1.weight" or np.allclose(state[name], value.numpy(), rtol=0, atol=1e-20)
 
 
 def test_training_starts_from_the_weights_in_a_file(place, seeds_file):

@@ -1,128 +1,176 @@
-"""A data set of your own: DIR/train/CLASS/*.png, and if there are any, DIR/valid/CLASS/* and DIR/test/CLASS/*.
+"""Load the image files of a data set of one's own, as `layout.Layout` finds them, into one array for each part.
 
-The folders in DIR/train name the classes, its first image the size, and all of its images together say whether there
-is colour; the other parts have to fit. Where DIR has no train (to test what was trained elsewhere), the part that is
-loaded says all this itself.
+The training part decides for all: its classes, whether there is color, the size of its first image, and how pixels are
+converted. Where there is none (to test what was trained elsewhere), the part that is loaded decides.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from ram.data import fitting, images
-from utils import UserError, file_access, generator, listed
+from ram.data import conversion, fitting, images
+from ram.data.conversion import BadImage, Conversion
+from ram.data.layout import Item, Layout, Listing
+from utils import UserError, generator, listed, printable
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
 MAX_SIDE = 4096  # pixels
 
 
-def has(data_dir: str, part: str) -> bool:
-    """Whether the folder of a part ("train", "valid" or "test") is there."""
-    return os.path.isdir(os.path.join(data_dir, part))
+class Part(NamedTuple):
+    """The images of a part of a data set.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, numbers in `classes`.
+        classes: the names of the classes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
 
 
-def load(data_dir: str, part: str, image_size: int | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """All images of a part, in an order that is mixed once, so that the first N are of all classes.
+class Loader:
+    """Loads parts of a layout, and collects what cannot be read instead of stopping at the first.
 
     Args:
-        data_dir: the folder DIR.
-        part: "train", "valid" or "test".
+        layout: where the images are.
         image_size: images are scaled with their aspect into the middle of black squares of this side; None: they all
             have to be of one size, and stay as they are.
+        first: the part that decides where there is no training part.
+        how: the conversion that was kept with a model; None: the training part decides on it.
 
-    Returns:
-        images (N, C, H, W) uint8, labels (N,) int64 and the sorted names of the classes.
+    Attributes:
+        how: the conversion.
+        broken: path and reason of images that cannot be read.
+        notes: lines to print.
 
     Raises:
-        UserError: there are no images, one cannot be used, they differ in size, or do not fit into memory.
+        UserError: there are no images, or they do not fit.
     """
-    if not has(data_dir, part):
-        wanted = os.path.join(data_dir, part)
-        raise UserError(f"{wanted} does not exist: --dataset=folder needs images in {os.path.join(wanted, 'CLASS')}/")
-    model_part = "train" if has(data_dir, "train") else part
-    classes = _folders(os.path.join(data_dir, model_part))
-    example = _files(data_dir, model_part, classes)
-    files = example if part == model_part else _files(data_dir, part, classes)
-    channels = 3 if any(_usable(images.measure, path).color for path, _ in _progress(example, "looking")) else 1
-    shape = (channels, image_size, image_size)
-    if not image_size:
-        shape = _read(example[0][0], channels).shape
-        if max(shape) > MAX_SIDE:
-            raise UserError(f"{example[0][0]} is {_size(shape)}: give --image_size=N, with N of at most {MAX_SIDE}")
-    needed = len(files) * int(np.prod(shape))
-    if needed > MAX_BYTES:
-        raise UserError(
-            f"the {len(files)} images in {os.path.join(data_dir, part)} take {needed / 2**30:.1f} GB of memory at "
-            f"{_size(shape)}: at most {MAX_BYTES / 2**30:g} GB are used; make them smaller with --image_size=N"
-        )
-    order = np.argsort(generator("folder").bit_generator.random_raw(len(files)), kind="stable")
-    pixels, labels = np.empty((len(files), *shape), np.uint8), np.empty(len(files), np.int64)
-    for at, number in enumerate(_progress(order, f"reading {part}")):
-        path, labels[at] = files[number]
-        image = _read(path, channels, image_size)
-        if image.shape != shape:
+
+    def __init__(self, layout: Layout, image_size: int | None, first: str, how: Conversion | None):
+        self.layout, self.image_size = layout, image_size
+        self.broken: dict[str, str] = {}
+        self.notes: list[str] = layout.notes()
+        self.decides = "train" if "train" in layout.places else first
+        self.listings: dict[str, Listing] = {}
+        example = self.listing(self.decides)
+        measures = self.each(example.items, "looking", lambda item: images.measure(item.path))
+        measures = {item: measure for item, measure in measures.items() if measure}
+        if not measures:
+            raise self.unusable()
+        self.channels = 3 if any(measure.color for measure in measures.values()) else 1
+        self.how = how
+        if how is None:
+            self.how = self.chosen(measures)
+        self.shape, self.model = self.example(list(measures))
+
+    def listing(self, part: str) -> Listing:
+        """List a part, once."""
+        if part not in self.listings:
+            self.listings[part] = self.layout.list(part, self.notes)
+        return self.listings[part]
+
+    def each(self, items: Iterable[Item], about: str, look: Callable) -> dict:
+        """Look at files one after the other; what cannot be used is noted as broken, and None."""
+        found = {}
+        for item in tqdm(items, desc=about, unit=" images", delay=2, leave=False, disable=not sys.stderr.isatty()):
+            try:
+                found[item] = None if item.path in self.broken else look(item)
+            except BadImage as error:
+                self.broken[item.path] = str(error)
+                found[item] = None
+        return found
+
+    def chosen(self, measures: dict) -> Conversion:
+        """Decide on the conversion; images whose values are above all that is read are broken, and do not count."""
+        for item, measure in measures.items():
+            try:
+                conversion.decide([measure])
+            except BadImage as error:
+                self.broken[item.path] = str(error)
+        how = conversion.decide(measure for item, measure in measures.items() if item.path not in self.broken)
+        largest = max((measure.floating or 0 for measure in measures.values()), default=0)
+        if how.floating and largest > 255:
+            self.notes.append(
+                f"[!] floating-point pixels go up to {largest:g}: 255 is white, and what is above is cut off"
+            )
+        return how
+
+    def example(self, items: list[Item]) -> tuple[tuple[int, int, int], str]:
+        """Return the shape that all images have to have, and the file that says so."""
+        if self.image_size:
+            return (self.channels, self.image_size, self.image_size), ""
+        for item in items:
+            found = self.each([item], "", lambda item: images.size(item.path))[item]
+            if found:
+                if max(found) > MAX_SIDE:
+                    raise UserError(
+                        f"{item.path} is {found[0]}x{found[1]}: give --image_size=N, with N of at most {MAX_SIDE}"
+                    )
+                return (self.channels, *found), item.path
+        raise self.unusable()
+
+    def load(self, part: str) -> Part:
+        """Load a part, in an order that is mixed once, so that the first N images are of all classes."""
+        items, classes = self.listing(part).items, self.listing(self.decides).classes
+        numbers = {label: number for number, label in enumerate(classes)}
+        unknown = sorted({label for label in self.listing(part).classes if label not in numbers})
+        if unknown:
+            where = os.path.join(self.layout.places[part], printable(unknown[0]))
+            raise UserError(f"{where} is no class: those in train are {listed(classes)}")
+        needed = len(items) * int(np.prod(self.shape))
+        if needed > MAX_BYTES:
             raise UserError(
-                f"{path} is {_size(image.shape)}, but {example[0][0]} is {_size(shape)}: "
+                f"the {len(items)} images in {self.layout.places[part]} take {needed / 2**30:.1f} GB of memory at "
+                f"{_size(self.shape)}: at most {MAX_BYTES / 2**30:g} GB are used; make them smaller with --image_size=N"
+            )
+        order = np.argsort(generator("folder").bit_generator.random_raw(len(items)), kind="stable")
+        pixels, labels, count = np.empty((len(items), *self.shape), np.uint8), np.empty(len(items), np.int64), 0
+
+        def read(item: Item) -> bool:
+            nonlocal count
+            pixels[count] = self.read(item)
+            labels[count] = numbers[item.label]
+            count += 1
+            return True
+
+        self.each([items[number] for number in order], f"reading {part}", read)
+        return Part(pixels[:count], labels[:count], classes)
+
+    def read(self, item: Item) -> np.ndarray:
+        """Read one image in the shape that all have to have; raises `BadImage`, or UserError where it has another."""
+        longest = images.LONGEST if self.image_size else None
+        image = images.read(item.path, self.channels, longest, self.how)
+        if self.image_size:
+            return fitting.fit(image, self.image_size, self.image_size)
+        if image.shape != self.shape:
+            raise UserError(
+                f"{item.path} is {_size(image.shape)}, but {self.model} is {_size(self.shape)}: "
                 "give --image_size=N to make all of them squares of one size"
             )
-        pixels[at] = image
-    return pixels, labels, classes
+        return image
+
+    def unusable(self) -> UserError:
+        """Make the error that names what cannot be read: the first ten, and how many there are."""
+        lines = [f"{printable(path)}: {why}" for path, why in list(self.broken.items())[:10]]
+        more = f"; and {len(self.broken) - 10} more" if len(self.broken) > 10 else ""
+        number = "1 image" if len(self.broken) == 1 else f"{len(self.broken)} images"
+        them = "it" if len(self.broken) == 1 else "them"
+        return UserError(
+            f"{number} cannot be used: {'; '.join(lines)}{more}; repair or remove {them}, or go on without {them} with "
+            "--skip_broken=True"
+        )
 
 
-def _folders(folder):
-    names = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise UserError(f"{folder} has no folders in it: each class needs one, with its images")
-    return names
-
-
-def _files(data_dir, part, classes):
-    """Paths and labels of all images of a part, sorted; what is not named like an image is not looked at."""
-    folder = os.path.join(data_dir, part)
-    unknown = sorted(set(_folders(folder)) - set(classes))
-    if unknown:
-        raise UserError(f"{os.path.join(folder, unknown[0])} is no class: those in train are {listed(classes)}")
-    files = []
-    for label, name in enumerate(classes):
-        parent = os.path.join(folder, name)
-        entries = _entries(parent) if os.path.isdir(parent) else []
-        paths = sorted(entry.path for entry in entries if images.is_named_like_an_image(entry.path))
-        for path in [parent, *paths]:
-            if images.leads_out(path, data_dir):
-                raise UserError(f"{path} is a link out of {data_dir}, and is not followed: copy what it points to")
-        if part == "train" and not paths:
-            raise UserError(f"{parent} has no images in it: remove it, or put some there")
-        files += [(path, label) for path in paths]
-    if not files:
-        raise UserError(f"{folder} has no images in the folders of its classes")
-    return files
-
-
-def _entries(folder):
-    with file_access("read", folder), os.scandir(folder) as entries:
-        return list(entries)
-
-
-def _usable(look, path, *arguments):
-    try:
-        return look(path, *arguments)
-    except images.BadImage as error:
-        raise UserError(f"{path} cannot be used: {error}; repair or remove it") from None
-
-
-def _read(path, channels, image_size=None):
-    image = _usable(images.read, path, channels, images.LONGEST if image_size else None)
-    return fitting.fit(image, image_size, image_size) if image_size else image
-
-
-def _size(shape):
+def _size(shape: tuple[int, ...]) -> str:
     """E.g. 28x28 for (1, 28, 28), height first."""
     return "x".join(map(str, shape[1:]))
-
-
-def _progress(items, about):
-    return tqdm(items, desc=about, unit=" images", delay=2, leave=False, disable=not sys.stderr.isatty())

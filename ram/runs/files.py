@@ -8,6 +8,7 @@ import os
 from config import run_name
 from ram.runs import checkpoint
 from ram.system import processes
+from utils import file_access, make_folder, printable
 
 
 class RunFiles:
@@ -22,6 +23,7 @@ class RunFiles:
         self.params = stem + "_params.json"
         self.locks = locks_of(config, self.name)
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
+        self.skipped = os.path.join(config.logs_dir, self.name + "_skipped.txt")
         self.scalars = os.path.join(config.logs_dir, self.name)
         self.plots = os.path.join(config.plots_dir, self.name)
 
@@ -31,7 +33,20 @@ class RunFiles:
 
     def of_a_run(self) -> list[str]:
         """List what a training writes and a fresh start moves aside."""
-        return [self.latest, self.previous, self.best, self.params, self.log, self.scalars, self.plots]
+        return [self.latest, self.previous, self.best, self.params, self.log, self.skipped, self.scalars, self.plots]
+
+
+def write_skipped(path: str, skipped: dict[str, str]) -> None:
+    """Add the images that were left out to a file, `path: reason` on each line, unless they are in it already."""
+    if not skipped or not processes.is_first():
+        return
+    make_folder(os.path.dirname(path) or ".")
+    with file_access("write", path), open(path, "a+", encoding="utf-8") as file:
+        file.seek(0)
+        known = set(file.read().splitlines())
+        lines = [f"{printable(name)}: {printable(why)}" for name, why in skipped.items()]
+        file.writelines(line + "\n" for line in lines if line not in known)
+    print(f"[!] {len(skipped)} images were left out: see {path}")
 
 
 def locks_of(config, name: str) -> list[str]:

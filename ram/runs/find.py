@@ -6,7 +6,7 @@ import argparse
 import os
 
 from config import ARCHITECTURE, DATA, get_config
-from ram.runs import published
+from ram.runs import published, sizes
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, differences, settings
@@ -61,6 +61,6 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
         action = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
         raise UserError(
             f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "
-            f"{published.offer()}"
+            f"{sizes.hint(config) or published.offer()}"
         )
     return path

@@ -50,6 +50,7 @@ class Trained(NamedTuple):
     classes: list[str] | None  # their names, in the order of the labels; None where the file has none
     image_shape: tuple[int, int, int] | None  # C, H, W; None where the file has none
     path: str
+    data: object = None  # what the file says of a data set of one's own, unchecked, see ram/data/kept.py
 
     @property
     def has_settings(self) -> bool:
@@ -79,7 +80,8 @@ def read(path: str, latest: bool = False) -> Trained:
     own = content if content.get("format") == checkpoint.FORMAT else {}
     epoch, shape = content.get("epoch"), own.get("image_shape")
     shape = tuple(shape) if isinstance(shape, (list, tuple)) else shape
-    return Trained(weights, settings, epoch if type(epoch) is int else "unknown", own.get("classes"), shape, path)
+    epoch = epoch if type(epoch) is int else "unknown"
+    return Trained(weights, settings, epoch, own.get("classes"), shape, path, own.get("data"))
 
 
 def _read_safetensors(path: str) -> Trained:

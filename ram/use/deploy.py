@@ -64,22 +64,36 @@ class Model:
             return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]
 
 
-def read(path: str, shape: tuple[int, int, int], invert: bool) -> np.ndarray:
+WHITE_LEVELS = (255, 1023, 4095, 65535)  # of images of whole numbers that may have more than 8 bits
+
+
+def read(path: str, shape: tuple[int, int, int], invert: bool, data: dict | None = None) -> np.ndarray:
     """An image file as (C, H, W) uint8: scaled with its aspect, in the middle of black, unless it has this size.
 
-    What is transparent becomes black, or white before it is negated. `python main.py --predict` does more: it turns
+    `data` is what about.json says of the data set that the model was trained on: what is behind transparent pixels
+    (else black, or white before it is negated), and which value is white where pixels have more than 8 bits (else the
+    smallest usual one that holds the image). `python main.py --predict` does more: it turns
     dark on light around, and cuts a digit out and centres it. Which exception a damaged file raises is up to Pillow.
     """
     channels, height, width = shape
     with Image.open(path) as image:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have more than 16 bits")  # Pillow would cut off what is above 255
+    data = data or {}
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values, kind = np.asarray(image), "floating" if image.mode == "F" else "integer"
+        largest = values[np.isfinite(values)].max(initial=0)
+        if kind == "floating":
+            own = 1 if largest <= 1.01 else 255
+        elif largest <= WHITE_LEVELS[-1]:
+            own = min(level for level in WHITE_LEVELS if largest <= level)
+        else:
+            raise ValueError(f"its pixels go up to {largest}, and at most {WHITE_LEVELS[-1]} is read")
+        values = np.nan_to_num(values.astype(np.float32) * np.float32(255 / (data.get(kind) or own)))
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        behind = data.get("background") or ("white" if invert else "black")
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white" if invert else "black"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, behind), image)
     image = image.convert("L" if channels == 1 else "RGB")
     if invert:
         image = ImageOps.invert(image)
@@ -103,7 +117,7 @@ def main() -> int:
         parser.error(f"there is no exported model in {arguments.folder} that can be used: {error}")
     for path in arguments.images:
         try:
-            image = read(path, model.about["image_shape"], arguments.invert)
+            image = read(path, model.about["image_shape"], arguments.invert, model.about.get("data"))
         except Exception as error:  # whatever a damaged file makes Pillow's many readers raise
             print(f"deploy.py: skipped {path}: {error}", file=sys.stderr)
             status = 1

@@ -12,11 +12,12 @@ import numpy as np
 import paddle
 from PIL import Image, ImageDraw
 
-from config import CANVASES
+from config import CANVASES, OWN
 from model import Noise, RecurrentAttention, draw_noise
 from modules import Geometry
 from ram.build import SIDE, build, complete
-from ram.data import fitting, images
+from ram.data import fitting, images, kept
+from ram.data.conversion import Conversion
 from ram.runs.weights import Trained
 from utils import UserError, file_access, make_folder, printable, to_tensor
 
@@ -45,7 +46,7 @@ def predict(config, trained: Trained, out) -> int:
     Raises:
         UserError: the weights do not fit, a picture cannot be written, or the model gives no probabilities.
     """
-    trained = complete(trained, config)
+    trained, how = complete(trained, config), kept.conversion(kept.check(trained.data or {}))
     model = build(trained, config)
     folder = os.path.join(config.plots_dir, "predict")
     make_folder(folder)
@@ -54,7 +55,7 @@ def predict(config, trained: Trained, out) -> int:
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
     for path in paths:
         try:
-            image = prepare(path, config, trained.image_shape)
+            image = prepare(path, config, trained.image_shape, how)
         except images.BadImage as error:
             skipped.append((path, str(error)))
             skip(*skipped[-1])
@@ -102,18 +103,19 @@ def skip(path: str, why: str) -> None:
     print(f"main.py: skipped {printable(path)}: {why}", file=sys.stderr)
 
 
-def prepare(path: str, config, shape: tuple[int, int, int]) -> np.ndarray:
+def prepare(path: str, config, shape: tuple[int, int, int], how: Conversion = images.ALONE) -> np.ndarray:
     """The image in a file, as the model was trained to see it: (C, H, W) uint8.
 
     Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
-    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of folders see what
-    `folder_data` would give them. An image of the model's own size is taken as it is, but for the inversion.
+    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
+    own see what these would give them, their pixels converted as they were for the training (`how`). An image of the
+    model's own size is taken as it is, but for the inversion.
 
     Raises:
         BadImage: see `images.read`.
     """
-    image = images.read(path, shape[0], images.LONGEST)
-    light_on_dark = config.dataset != "folder"
+    image = images.read(path, shape[0], images.LONGEST, how)
+    light_on_dark = config.dataset not in OWN
     if config.invert or (config.invert is None and light_on_dark and fitting.is_dark_on_light(image)):
         image = 255 - image
     if image.shape == shape:

@@ -1,0 +1,96 @@
+"""What a model keeps of its own data set: how pixels were converted, and a fingerprint of the images.
+
+It is plain data, the entry "data" of a checkpoint and of an export's about.json:
+
+    integer, floating, background   the `Conversion`
+    by_class                        whether validation images were drawn class by class
+    train, valid                    a fingerprint: {class: [images, bytes, SHA-256 of names and contents]}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from ram.data.conversion import BACKGROUNDS, WHITE_LEVELS, Conversion
+from ram.data.layout import Item
+from utils import UserError, printable
+
+SHOWN = 5  # differences
+
+
+def of_files(items: Iterable[Item]) -> dict[str, list]:
+    """Make a fingerprint of image files: names relative to the data set, lengths and contents."""
+    sums: dict[str, list] = {}
+    for item in sorted(items, key=lambda item: (item.label, item.name)):
+        count, size, digest = sums.setdefault(item.label, [0, 0, hashlib.sha256()])
+        length, content = 0, hashlib.sha256()
+        try:
+            with open(item.path, "rb") as file:
+                for chunk in iter(lambda: file.read(2**20), b""):
+                    length += len(chunk)
+                    content.update(chunk)
+        except (OSError, ValueError):  # what cannot be read is named where its pixels are wanted
+            length, content = 0, hashlib.sha256()
+        digest.update(
+            item.name.encode("utf-8", "surrogateescape") + b"\0" + length.to_bytes(8, "big") + content.digest()
+        )
+        sums[item.label] = [count + 1, size + length, digest]
+    return {label: [count, size, digest.hexdigest()] for label, (count, size, digest) in sums.items()}
+
+
+def of_arrays(images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, list]:
+    """Make a fingerprint of images (N, C, H, W) with labels (N,), numbers in `classes`."""
+    found = {}
+    for label, name in enumerate(classes):
+        own = np.ascontiguousarray(images[labels == label])
+        if len(own):
+            digest = hashlib.sha256(repr(own.shape).encode() + own.tobytes()).hexdigest()
+            found[name] = [len(own), own.nbytes, digest]
+    return found
+
+
+def differences(now: dict[str, list], then: dict[str, list]) -> str:
+    """Describe in which classes the images are not those of a fingerprint ("" if in none)."""
+    found = []
+    for name in sorted(now.keys() | then.keys()):
+        if name not in then:
+            found.append(f"{printable(name)} is new")
+        elif name not in now:
+            found.append(f"{printable(name)} is gone")
+        elif now[name][0] != then[name][0]:
+            found.append(f"{printable(name)} has {now[name][0]} images (then {then[name][0]})")
+        elif list(now[name]) != list(then[name]):
+            found.append(f"{printable(name)} has other names or contents")
+    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def conversion(data: dict) -> Conversion:
+    """Return the conversion that was kept; each image decides for itself where it says nothing."""
+    return Conversion(data.get("integer"), data.get("floating"), data.get("background"))
+
+
+def check(data: object) -> dict:
+    """Return what a file says of its data, after checks: a file may say anything.
+
+    Raises:
+        UserError: it is not what `own.load` makes.
+    """
+    good = isinstance(data, dict)
+    if good:
+        good = data.get("integer") in (None, *WHITE_LEVELS) and data.get("background") in (None, *BACKGROUNDS)
+        good = good and data.get("floating") in (None, 1.0, 255.0) and type(data.get("by_class", False)) is bool
+        good = good and all(is_fingerprint(data.get(part, {})) for part in ("train", "valid"))
+    if not good:
+        raise UserError("what it says of its data set is damaged")
+    return data
+
+
+def is_fingerprint(value: object) -> bool:
+    """Tell whether this is a fingerprint as `of_files` makes them."""
+    return isinstance(value, dict) and all(
+        type(name) is str and isinstance(facts, (list, tuple)) and [type(fact) for fact in facts] == [int, int, str]
+        for name, facts in value.items()
+    )

@@ -1,0 +1,217 @@
+"""Load a data set of one's own, of image files or arrays, and hold it against what a model was trained on."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ram.data import arrays, fitting, kept
+from ram.data.arrays import ArraySet
+from ram.data.folders import MAX_BYTES, Loader, Part
+from ram.data.layout import Layout
+from ram.system import processes
+from utils import UserError, listed, printable
+
+
+class Loaded(NamedTuple):
+    """Parts of a data set.
+
+    Attributes:
+        parts: by name; those of the wanted ones that are there.
+        about: what a model has to keep of the data set, see kept.py.
+        skipped: path and reason of images that were left out.
+    """
+
+    parts: dict[str, Part]
+    about: dict
+    skipped: dict[str, str]
+
+
+def load(config: Namespace, wanted: tuple[str, ...], data: dict | None = None) -> Loaded:
+    """Load the parts of a data set that are wanted; the first has to be there.
+
+    Args:
+        config: dataset, data_dir, image_size, test_size, follow_links, skip_broken and weights are used.
+        wanted: of "train", "valid" and "test".
+        data: what a model has kept of its data set (empty: it is older than that); None: a training begins.
+
+    Raises:
+        UserError: there are no images, some cannot be used, or they are not those that the model was trained on.
+    """
+    data = None if data is None else kept.check(data)
+    found = array_set(config)
+    if found:
+        loaded = _load_arrays(found, wanted, config.image_size, data)
+    else:
+        loaded = _load_files(config, wanted, data)
+    if data is not None:
+        _compare(config, loaded.about, data, wanted)
+    return loaded
+
+
+def array_set(config: Namespace) -> ArraySet | None:
+    """Return the data set if it consists of arrays; None if it consists of image files."""
+    if config.dataset == "idx":
+        return arrays.idx_set(config.data_dir)
+    path = arrays.npz_in(config.data_dir)
+    if path in (None, config.data_dir):
+        return arrays.npz_set(path) if path else None
+    layout = layout_of(config)
+    if layout.kind != "classes" and layout.places:  # lists, or folders of the usual names
+        return None
+    found = arrays.npz_set(path)
+    others = sorted({*layout.unseen, *layout.folders} - {os.path.basename(path)})
+    if others:
+        found.notes.append(f"[!] {printable(config.data_dir)}: not looked at: {listed(others)}")
+    return found
+
+
+def layout_of(config: Namespace) -> Layout:
+    """Find the layout of a folder of image files."""
+    return Layout(config.data_dir, config.follow_links, config.test_size)
+
+
+def note(lines: Iterable[str]) -> None:
+    """Print lines, each once, from one of several processes."""
+    if processes.is_first():
+        for line in dict.fromkeys(lines):
+            print(line)
+
+
+def _by_class(data: dict) -> bool:
+    """Tell whether a training that is resumed drew its validation images class by class."""
+    return data.get("by_class", False)
+
+
+# --------------------------------------------------------------------------------------------------------- image files
+
+
+def _load_files(config: Namespace, wanted: tuple[str, ...], data: dict | None) -> Loaded:
+    """Load parts that consist of image files."""
+    layout = layout_of(config)
+    if layout.kind != "classes" and "test_size" in config.explicit:
+        places = listed([os.path.basename(place) for place in layout.places.values()])
+        raise UserError(
+            f"--test_size={config.test_size} is for class folders alone, and {config.data_dir} has {places or 'none'}"
+        )
+    if wanted[0] not in layout.places:
+        raise layout.missing(wanted[0])
+    loader = Loader(layout, config.image_size, wanted[0], None if data is None else kept.conversion(data))
+    parts = {part: loader.load(part) for part in wanted if part in layout.places}
+    concerned = {item.path for part in parts for item in loader.listing(part).items}
+    broken = {path: why for path, why in loader.broken.items() if path in concerned}
+    loader.broken = broken
+    if broken and not config.skip_broken:
+        raise loader.unusable()
+    for name, part in parts.items():
+        present = set(np.unique(part.labels).tolist())
+        empty = [label for number, label in enumerate(part.classes) if number not in present]
+        if name == "train" and empty and layout.kind != "lists":
+            raise UserError(f"no image of {listed(empty)} in {layout.root} can be used")
+        if empty and (name == "train" or (name == "valid" and "valid" in layout.places)):
+            loader.notes.append(f"[!] {printable(layout.root)}: no {_said(name)} image of {listed(empty)}")
+    if broken:
+        loader.notes.append(f"[!] {len(broken)} images that cannot be used are left out")
+    note(loader.notes)
+    about = dict(zip(("integer", "floating", "background"), loader.how), by_class=data is None or _by_class(data))
+    if "train" in layout.places:
+        whole = layout.everything([]) if layout.kind == "classes" else loader.listing("train")
+        about["train"] = kept.of_files(whole.items)
+    if "valid" in layout.places and "train" in wanted:
+        about["valid"] = kept.of_files(loader.listing("valid").items)
+    return Loaded(parts, about, broken)
+
+
+def note_classes_without_validation(config: Namespace, train: Part, rows: np.ndarray) -> None:
+    """Print which classes have no image among those held out for validation, since they have but one.
+
+    Raises:
+        UserError: none has.
+    """
+    if not len(rows):
+        raise UserError(
+            f"no class of {config.data_dir} has two training images: none can be held out for validation with "
+            f"--valid_size={config.valid_size}"
+        )
+    present = set(np.unique(train.labels[rows]).tolist())
+    empty = [label for number, label in enumerate(train.classes) if number not in present]
+    if empty:
+        note([f"[!] {printable(config.data_dir)}: a single image, and so none for validation, of {listed(empty)}"])
+
+
+def _said(part: str) -> str:
+    return {"train": "training", "valid": "validation"}.get(part, part)
+
+
+# -------------------------------------------------------------------------------------------------------------- arrays
+
+
+def _load_arrays(found: ArraySet, wanted: tuple[str, ...], image_size: int | None, data: dict | None) -> Loaded:
+    """Load parts that consist of arrays."""
+    if wanted[0] not in found.parts:
+        raise UserError(f"{found.root} has no {_said(wanted[0])} images: it has those of {listed(list(found.parts))}")
+    raw = {part: found.read(part) for part in found.parts if part in wanted or part == "train"}
+    decides = "train" if "train" in raw else wanted[0]
+    values = np.unique(raw[decides][1])
+    classes = [str(value) for value in values.tolist()]
+    parts = {}
+    for part, (images, labels) in raw.items():
+        if len(images) != len(labels):
+            raise UserError(f"{found.root} has {len(images)} {_said(part)} images, but {len(labels)} labels of them")
+        if images.shape[1:] != raw[decides][0].shape[1:]:
+            shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
+            raise UserError(f"{found.root}: {_said(part)} images are {shapes[0]}, and training images {shapes[1]}")
+        unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
+        if unknown:
+            raise UserError(f"{found.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
+        parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
+    note(found.notes)
+    about = {"by_class": data is None or _by_class(data)}
+    about.update({part: kept.of_arrays(*parts[part]) for part in ("train", "valid") if part in parts})
+    return Loaded({part: parts[part] for part in wanted if part in parts}, about, {})
+
+
+def _fitted(images: np.ndarray, image_size: int | None) -> np.ndarray:
+    """Fit images (N, C, H, W) into squares of a side, if one is given."""
+    if not image_size or images.shape[2:] == (image_size, image_size):
+        return images
+    if len(images) * images.shape[1] * image_size**2 > MAX_BYTES:
+        raise UserError(f"{len(images)} images of {image_size}x{image_size} take more than {MAX_BYTES / 2**30:g} GB")
+    fitted = np.empty((*images.shape[:2], image_size, image_size), np.uint8)
+    for number, image in enumerate(images):
+        fitted[number] = fitting.fit(image, image_size, image_size)
+    return fitted
+
+
+# ------------------------------------------------------------------------------------- the same images as at training?
+
+
+def _compare(config: Namespace, now: dict, then: dict, wanted: tuple[str, ...]) -> None:
+    """Hold the data set against what a model has kept of the one it was trained on.
+
+    Raises:
+        UserError: they differ, and the model was not named with --weights but found by the name of the run.
+    """
+    folder = printable(config.data_dir)
+    if "train" not in then:
+        note([f"[*] It is not recorded which images were trained on: those in {folder} are not compared with them"])
+        return
+    if "train" not in now:
+        note([f"[*] {folder} has no training images: they are not compared with those that were trained on"])
+        return
+    compared = [part for part in ("train", "valid") if part == "train" or part in wanted]
+    for part in compared:
+        differing = kept.differences(now.get(part, {}), then.get(part, {}))
+        if not differing:
+            continue
+        what = f"the {_said(part)} images in {folder} are not those that the model was trained with: {differing}"
+        if not config.weights:
+            raise UserError(
+                f"{what}; begin a new training, or name the checkpoint with --weights to test it on other images"
+            )
+        note([f"[*] {what[0].upper()}{what[1:]}"])
+        return
