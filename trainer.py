@@ -27,6 +27,7 @@ from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
 
+CHECKED = 16  # rows of a training's first batch by which the fast rollout is compared with the plain one
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
 
 
@@ -183,7 +184,9 @@ class Trainer:
         x, y, noise = to_tensor(images), to_tensor(labels), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
         if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
-            check_training(self.models(), x, noise, lambda rollout: self.loss(rollout, y)[0])
+            n = max(1, CHECKED // rollouts) * rollouts
+            few = Noise(noise.first[:n], noise.choices[:n])
+            check_training(self.models(), x[:n], few, lambda rollout: self.loss(rollout, y[:n])[0])
             self.rollout_checked = True
         return self.loss(self.model.rollout(x, noise), y)
 
@@ -234,9 +237,8 @@ class Trainer:
                 self.seconds = before + time.monotonic() - began
                 progress.update(count)
                 if self.step % self.config.print_freq == 0:
-                    progress.set_postfix_str(
-                        f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['right']:.3f}", refresh=False
-                    )
+                    means = f"loss: {self.sums['loss']:.3f} - acc: {100 * self.sums['right']:.3f}"
+                    progress.set_postfix_str(means, refresh=False)
                 every = self.config.save_freq
                 due = self.step % every == 0 if every else time.monotonic() - saved >= SAVE_SECONDS
                 signum = self.stop_signal()
