@@ -20,16 +20,16 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-# Okabe and Ito's palette, which the colour-blind can tell apart: who is trained by what.
+# Okabe and Ito's palette, which the color-blind can tell apart: the loss that trains a network.
 SUPERVISED, REINFORCE, BASELINE = "#0072B2", "#D55E00", "#009E73"
-INK, GREY = "#222222", "#8a8a8a"
+INK, GRAY = "#222222", "#8a8a8a"
 WIDTH, HEIGHT, UNITS_PER_INCH = 172, 86, 13.2
 PATCH = 8  # pixels, as in the default recipe
 PATH = [(5, 6), (8, 13), (7, 21), (14, 15), (19, 19), (23, 9)]  # row and column of the middle of each glimpse
 
 
 def digit() -> np.ndarray:
-    """A picture of 28x28 pixels."""
+    """Make a picture (28, 28) of a digit."""
     file = ROOT / "data" / "mnist" / "train-images-idx3-ubyte"
     if file.is_file():
         return np.frombuffer(file.read_bytes()[16 : 16 + 28 * 28], np.uint8).reshape(28, 28)
@@ -63,7 +63,7 @@ class Canvas:
         self.text(x, y - 0.1, text, color=color, zorder=4)
 
     def arrow(self, start, end, color=INK, stops=False, bend=0.0, head=True):
-        """An arrow; dashed where the gradient stops."""
+        """Draw an arrow, dashed where the gradient stops."""
         self.axes.add_patch(
             FancyArrowPatch(
                 start,
@@ -111,7 +111,7 @@ ROW = {"image": 2.5, "glimpse": 14, "sensor": 34, "core": 51, "head": 67}  # hei
 
 
 def draw_image(canvas: Canvas, image: np.ndarray) -> None:
-    """The image with the boxes and the path of the glimpses."""
+    """Draw the image with the boxes and the path of the glimpses."""
     left, bottom, size = IMAGE
     pixel = size / 28
     canvas.picture(image, left, bottom, size)
@@ -129,18 +129,18 @@ def draw_image(canvas: Canvas, image: np.ndarray) -> None:
 
 
 def crop(image: np.ndarray, middle: tuple[int, int]) -> np.ndarray:
-    """The glimpse of PATCH x PATCH pixels around a place; zeros outside the image."""
+    """Cut out the glimpse of PATCH x PATCH pixels around a place, with zeros outside the image."""
     padded = np.pad(image, PATCH)
     top, left = (place + PATCH - PATCH // 2 for place in middle)
     return padded[top : top + PATCH, left : left + PATCH]
 
 
 def draw_column(canvas: Canvas, x: float, t: int, image: np.ndarray) -> None:
-    """Glimpse, glimpse network, core and what reads its state at step t; the location comes in from the left."""
+    """Draw glimpse, glimpse network, core and the readers of its state at step t, with the location at the left."""
     glimpse, sensor, core, head = (ROW[name] for name in ("glimpse", "sensor", "core", "head"))
     side, step = 11, "T" if t == len(PATH) else str(t)
     canvas.picture(crop(image, PATH[t - 1]), x - side / 2, glimpse - side / 2, side, SUPERVISED)
-    canvas.arrow((x, ROW["image"]), (x, glimpse - side / 2 - 0.2), GREY)
+    canvas.arrow((x, ROW["image"]), (x, glimpse - side / 2 - 0.2), GRAY)
     canvas.text(x + 1.6, 5.3, "retina", 14, ha="left")
     canvas.arrow((x, glimpse + side / 2), (x, sensor - 5), SUPERVISED)
     canvas.box(x, sensor, 21, 10, "glimpse\nnetwork", SUPERVISED)
@@ -164,7 +164,7 @@ def draw_column(canvas: Canvas, x: float, t: int, image: np.ndarray) -> None:
 
 
 def draw_locator(canvas: Canvas, x: float, t: int) -> None:
-    """The choice of the next location, between two columns; drawn for `--reinforce_core=0`."""
+    """Draw the choice of the next location between two columns, as with `--reinforce_core=0`."""
     sensor, core = ROW["sensor"], ROW["core"]
     canvas.arrow((x - 13, core - 4), (x - 2, sensor + 4.2), REINFORCE, stops=True, bend=-0.2)
     canvas.box(x, sensor, 17, 8, "location", REINFORCE)
@@ -174,11 +174,11 @@ def draw_locator(canvas: Canvas, x: float, t: int) -> None:
 
 
 def draw_time(canvas: Canvas, columns: list[float]) -> None:
-    """What links the columns: the image that all retinas share, and the state of the core."""
+    """Draw the links between the columns: the image that all retinas share, and the state of the core."""
     first, second, last = columns
     core, half = ROW["core"], 10.5
     below = IMAGE[0] + 10
-    canvas.axes.plot([below, below, last], [IMAGE[1], ROW["image"], ROW["image"]], color=GREY, lw=2.2, zorder=1)
+    canvas.axes.plot([below, below, last], [IMAGE[1], ROW["image"], ROW["image"]], color=GRAY, lw=2.2, zorder=1)
     canvas.text(first - 25.2, 17, "random", 14, ha="right")
     canvas.text(first - 11.3, core + 3.2, "$h_0 = 0$", 15, ha="right")
     canvas.arrow((first - 17, core), (first - half, core), SUPERVISED)
@@ -191,7 +191,7 @@ def draw_time(canvas: Canvas, columns: list[float]) -> None:
 
 
 def draw_legend(canvas: Canvas) -> None:
-    """What each colour and the dashes mean."""
+    """Draw the meaning of each color and of the dashes."""
     y = 81
     entries = [
         (SUPERVISED, "learns by cross entropy", 3),

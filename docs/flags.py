@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from words import say, table
+from words import table, translate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -36,21 +36,21 @@ def allowed(flag: Flag) -> str:
 
 
 def meaning(flag: Flag, language: str) -> str:
-    """Return the help in a language, with the data sets that the flag is for, and flags as code."""
+    """Return a flag's help in a language, with the data sets that the flag is for, and flags as code."""
     text = CHINESE["flags"][flag.name]["zh"] if language == "zh" else flag.help
     if flag.only:
         sets = ", ".join(f"--dataset={name}" for name in flag.only)
         text += f"；仅用于 {sets}" if language == "zh" else f"; for {sets} alone"
-    return re.sub(r"--\w+(=\w+)?", lambda found: code(found[0]), text)
+    return re.sub(r"--\w+(=\w+)?", lambda match: code(match[0]), text)
 
 
 def row(flag: Flag, language: str) -> list:
     """Return the cells of a flag."""
-    decides = say(flag.decides, language)
+    decides = translate(flag.decides, language)
     if flag.looking:
-        decides += f"{'，' if language == 'zh' else ', '}{say('RAM alone', language)}"
-    name = say("yes", language) if flag.mark == HEAD else None if flag.mark is None else code(f"_{flag.mark}")
-    resumed = None if flag.decides == "use" else say(flag.on_resume, language)
+        decides += f"{'，' if language == 'zh' else ', '}{translate('RAM alone', language)}"
+    name = translate("yes", language) if flag.mark == HEAD else None if flag.mark is None else code(f"_{flag.mark}")
+    resumed = None if flag.decides == "use" else translate(flag.on_resume, language)
     return [
         code(f"--{flag.name}"), code(flag.default), allowed(flag), decides, name, resumed, meaning(flag, language),
     ]  # fmt: skip

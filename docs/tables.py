@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-from words import say, table
+from words import table, translate
 
 RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
 IMAGES = RESULTS["test_images"]
@@ -180,8 +180,8 @@ def trainings(language: str) -> str:
             training["epochs"],
             training["best_epoch"],
             training["minutes"],
-            say("yes" if training["augmented"] else "no", language),
-            say("yes" if training["averaged"] else "no", language),
+            translate("yes" if training["augmented"] else "no", language),
+            translate("yes" if training["averaged"] else "no", language),
             training["precision"],
         ]
         for training in RESULTS["trainings"]
@@ -205,7 +205,7 @@ def all_claims(language: str, others: bool) -> str:
                 task["name"][language],
                 f"[{source['name'][language]}]({source['link']})",
                 retina(task["patch_size"], scales, language) if source.get("retina", True) else None,
-                source["paths"] or say("not stated", language),
+                source["paths"] or translate("not stated", language),
                 ", ".join(str(claim["glimpses"] or "-") for claim in group),
                 ", ".join(claimed(claim) for claim in group),
                 group[0].get("differs", source["differs"])[language] or None,
@@ -226,12 +226,12 @@ def comparisons(language: str) -> str:
                     [
                         task_of(training)["name"][language],
                         training["glimpses"],
-                        say(words, language),
+                        translate(words, language),
                         f"{ours:.2f}",
                         linked(claim, language),
                         f"{difference:.2f}",
                         f"{bound:.2f}",
-                        say("yes" if difference > bound else "no", language),
+                        translate("yes" if difference > bound else "no", language),
                     ]
                 )
     headings = "task,glimpses,paths,ours,lowest claim,difference,twice its standard error,clear"
@@ -253,7 +253,7 @@ def looking(language: str) -> str:
             rows.append(
                 [
                     RESULTS["tasks"][learned]["name"][language],
-                    say(words, language),
+                    translate(words, language),
                     *(f"{error:.2f}" for error in errors),
                     f"{errors[1] / errors[0]:.1f}",
                     f"{paper[name] / paper[learned]:.1f}" if M == 1 else None,
@@ -283,7 +283,7 @@ def reproductions(language: str) -> str:
             ]
         )
     if not rows:
-        return say("None has been measured yet.", language)
+        return translate("None has been measured yet.", language)
     return table(["command", "seed", "epochs", "minutes", "one sampled path", "claim"], rows, language)
 
 

@@ -90,13 +90,13 @@ CHINESE = {
 }
 
 
-def say(words: str, language: str) -> str:
+def translate(words: str, language: str) -> str:
     """Translate a heading or a word of a cell."""
     return CHINESE[words] if language == "zh" else words
 
 
 def table(headings: list[str], rows: list[list], language: str) -> str:
     """Lay out a table in Markdown; None is an empty cell, "-"."""
-    lines = [[say(words, language) for words in headings], *rows]
+    lines = [[translate(words, language) for words in headings], *rows]
     texts = ["| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |" for line in lines]
     return "\n".join([texts[0], "|" + "---|" * len(headings), *texts[1:]])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the parts of the recipes are worth, on MNIST and in clutter, in full length: the rows of docs/results.md, which were
-# measured in short runs (experiments/short.sh), and a few more. What counts is the validation; the test set is not looked at.
+# The worth of the parts of the recipes, on MNIST and in clutter, in full length: the rows of docs/results.md, which were
+# measured in short runs (experiments/short.sh), and a few more. The validation counts; the test set is not used.
 # Usage: bash experiments/ablation.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
 set -euo pipefail

@@ -1,17 +1,17 @@
-# What the scripts of this folder share. They run in the repository's folder, whatever folder they are called from, and
-# hand their own flags to every command: `bash experiments/mnist.sh --epochs=1 --limit=500` is a quick try.
+# Functions of all scripts in this folder. The scripts run in the repository's folder, wherever they are called from, and
+# pass their own flags to every command: `bash experiments/mnist.sh --epochs=1 --limit=500` is a quick try.
 #
-# A script that is started again goes on where it stopped: trainings that are finished are only tested again. Where a
+# A script that is started again goes on where it stopped: finished trainings are only tested again. Where a
 # training has the same name but other settings, as after a quick try, it is moved to ckpt/old, and a new one begins.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-main() { # print the command as one would type it, and run it
+main() { # print the command as it is typed, and run it
   printf '\n$ python main.py %s\n' "$*"
   python main.py "$@"
 }
 
-train() { # to the end, from wherever it is
+train() { # to the last epoch, from the start or where it stopped
   main --resume=auto "$@"
 }
 

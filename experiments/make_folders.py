@@ -4,12 +4,13 @@
     python experiments/make_folders.py data/folders
 
 - digits: scikit-learn's 1,797 scanned digits of 8x8 pixels, the last 397 for the test.
-- photos: which of ten photographs of scikit-learn and scikit-image is this 32x32 piece from? Those for training come
-  from the left 65 % of a photograph, for validation from the next 10 %, for the test from the rest: none overlap.
+- photos: 32x32 pieces of ten photographs of scikit-learn and scikit-image; the class is the photograph. Pieces for
+  training come from the left 65 % of a photograph, for validation from the next 10 %, for the test from the rest: none
+  overlap.
 - grey: the same without color.
 - paper: 500 digits of MNIST as dark ink on unevenly lit, tinted, noisy paper. plain: the same 500 as they are. The
   class is the last figure of a file's name. They are the first of those training images that seed 1 holds out: the
-  published weights never saw them, and the test set is not looked at.
+  published weights were trained without them, and the test set is not used.
 """
 
 from __future__ import annotations
@@ -30,22 +31,24 @@ PARTS = (("train", 0, 0.65, 300), ("valid", 0.65, 0.75, 40), ("test", 0.75, 1, 1
 
 
 def save(pixels: np.ndarray, *parts: str) -> None:
-    """Write an image (H, W) or (H, W, 3) of uint8; the last part of its path is its name."""
+    """Write an image (H, W) or (H, W, 3) of uint8 to the path of these parts."""
     path = os.path.join(*parts)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     Image.fromarray(pixels).save(path, quality=85)
 
 
 def digits(folder: str) -> None:
+    """Write the scanned digits of scikit-learn."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    for i, (pixels, label) in enumerate(zip(found.images, found.target)):
+    scans = load_digits()
+    for i, (pixels, label) in enumerate(zip(scans.images, scans.target)):
         part = "train" if i < 1400 else "test"
         save(np.rint(pixels * 255 / 16).astype(np.uint8), folder, "digits", part, str(label), f"{i:04d}.png")
 
 
 def photos(folder: str) -> None:
+    """Write pieces of photographs, in color and in gray."""
     import skimage
     from sklearn.datasets import load_sample_images
 
@@ -66,6 +69,7 @@ def photos(folder: str) -> None:
 
 
 def paper(folder: str) -> None:
+    """Write digits of MNIST as they are, and as ink on paper."""
     mnist = fetch("mnist", "./data")
     random = np.random.default_rng(0)
     chosen = held_out(len(mnist["train_images"]), valid_size=0.1, seed=1)[1][:500]
@@ -78,8 +82,8 @@ def paper(folder: str) -> None:
         large = Image.fromarray(digit).resize((side, side), Image.BICUBIC)
         ink[top : top + side, left : left + side] = np.asarray(large) / 255
         across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
-        grey = (215 + 15 * across + 10 * down) * (1 - ink) + 40 * ink + random.normal(0, 4, ink.shape)
-        tinted = np.stack([grey, grey * 0.97, grey * 0.9], -1).clip(0, 255)
+        gray = (215 + 15 * across + 10 * down) * (1 - ink) + 40 * ink + random.normal(0, 4, ink.shape)
+        tinted = np.stack([gray, gray * 0.97, gray * 0.9], -1).clip(0, 255)
         save(tinted.astype(np.uint8), folder, "paper", f"{i:04d}_{label}.jpg")
 
 

@@ -2,7 +2,7 @@
 # RAM on MNIST, glimpses of 8x8 pixels: the rows of table 1a of the paper.
 # Usage: bash experiments/mnist.sh [flags of main.py for all its commands]
 # Six and seven glimpses are trained with three seeds, the others with one.
-# What came out, and how long it took, stands in docs/results.md, where it was run.
+# Results and times of those that were run: docs/results.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The short ablations of docs/results.md: twenty epochs of MNIST, ten in clutter, 150 on 3,000 images of Fashion-MNIST; what counts
-# is the validation. The test set is not looked at.
+# The short ablations of docs/results.md: twenty epochs of MNIST, ten in clutter, 150 on 3,000 images of Fashion-MNIST.
+# The validation counts; the test set is not used.
 # Usage: bash experiments/short.sh [flags of main.py for all its commands]
 # One seed each. On two cores MNIST's take two minutes each, the others three to seven.
 set -euo pipefail

@@ -2,7 +2,7 @@
 # RAM on translated MNIST 60x60, glimpses of 12x12 pixels at 3 scales: the rows of table 1b of the paper.
 # Usage: bash experiments/translated.sh [flags of main.py for all its commands]
 # One seed each; --num_runs=3 trains three.
-# What came out, and how long it took, stands in docs/results.md, where it was run.
+# Results and times of those that were run: docs/results.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

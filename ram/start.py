@@ -1,4 +1,4 @@
-"""Start a training from the weights in a file, and keep which file that was: `--weights=FILE`."""
+"""Start a training from the weights in a file, and record which file: `--weights=FILE`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ram.runs.weights import Trained, read, read_facts
 
 
 def start_from_file(config, trainer, train: Split, valid: Split) -> None:
-    """Give a trainer the weights that --weights names, and say which of the validation images they have seen.
+    """Load the weights that --weights names into a trainer, and print how many validation images they were trained on.
 
     Args:
-        config: changed in place: `started_from` is what the settings of the run keep of the file.
+        config: changed in place: `started_from` is set to the record of the file that the run's settings keep.
         trainer: before its first step.
         train, valid: its splits.
 
@@ -40,7 +40,7 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
 
 
 def origin(trained: Trained) -> Origin:
-    """Name the file that weights come from, whether it is published, and the seed of its training."""
+    """Describe the file of the weights: its name, whether it is published, and the seed of its training."""
     sha256 = hashlib.sha256(checkpoint.file_bytes(trained.path)).hexdigest()
     presets = [name for name in published.names() if read_facts(published.path_of(name))["sha256"] == sha256]
     seed = trained.settings.get("random_seed")
@@ -50,7 +50,7 @@ def origin(trained: Trained) -> Origin:
 
 
 def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
-    """Count the validation images that the weights in a file were trained on, as far as its settings say.
+    """Count the validation images that the weights were trained on, as far as their settings tell.
 
     Which images are held out is a function of the seed and of their share; on canvases the seed is always the same.
     """

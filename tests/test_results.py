@@ -125,7 +125,7 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
 
 def test_a_heading_without_translation_is_an_error():
     with pytest.raises(KeyError):
-        tables.say("no such heading", "zh")
+        tables.translate("no such heading", "zh")
 
 
 def test_no_page_is_stale():

@@ -1,4 +1,4 @@
-"""Curves of trainings: error and accuracy over epochs, read from logs of several layouts, averaged, and drawn."""
+"""Draw curves of trainings: error and accuracy over epochs, read from logs of several layouts and averaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ram.draw.style import GRAY, INK, PALETTE, SMALL, TEXT, WIDTH, write
 from utils import UserError, file_access
 
 QUANTITIES = ("val_err", "train_err", "test_err", "val_acc", "train_acc", "test_acc")
-COMPLEMENT = {  # what follows from what
+COMPLEMENT = {  # 100 - the one is the other
     "val_err": "val_acc",
     "val_acc": "val_err",
     "train_acc": "train_err",
@@ -69,7 +69,7 @@ def read_curve(path: str) -> Curve:
 
 
 def json_lines(text: str) -> list:
-    """Read the objects in a log; a last line that is only half there belongs to a training under way."""
+    """Read the objects in a log, without an incomplete last line: it belongs to a training under way."""
     records, lines = [], text.splitlines(keepends=True)
     for count, line in enumerate(lines, start=1):
         try:
@@ -123,7 +123,7 @@ def curve_of(records: list[dict], label: str) -> Curve:
     """Make the curve of an object per epoch. Of an epoch that was logged twice, the last counts.
 
     Raises:
-        KeyError, TypeError, ValueError, ...: the objects are something else.
+        KeyError, TypeError, ValueError, ...: the objects have another layout.
     """
     by_epoch = {int(record["epoch"]): record for record in records}
     epochs = sorted(by_epoch)
@@ -144,7 +144,7 @@ def curve_of(records: list[dict], label: str) -> Curve:
 
 
 def join_runs(label: str, curves: list[Curve]) -> Curve:
-    """Average runs: mean and standard deviation, epoch by epoch, each over the runs that got as far.
+    """Average runs: mean and standard deviation, epoch by epoch, each over the runs that reached it.
 
     Raises:
         UserError: the runs have no quantity in common.
@@ -166,7 +166,7 @@ def read_group(argument: str) -> Curve:
     """Read the curve that `FILE`, or `label=FILE,FILE,...` names.
 
     Raises:
-        UserError: a file cannot be used, or is to be averaged and holds averages.
+        UserError: a file cannot be used, or holds averages and would be averaged again.
     """
     label, equals, files = argument.partition("=")
     if not equals or os.path.exists(argument):

@@ -1,10 +1,10 @@
-"""Figures of what a model does: glimpses in single images, the confusion of classes, mistakes, a training's paths.
+"""Draw what a model does: glimpses in single images, the confusion of classes, mistakes, a training's paths.
 
-Arrays in, matplotlib figures out: nothing here knows Paddle, a model or a file.
+Arrays in, matplotlib figures out: nothing here depends on Paddle, a model or a file.
 
 Letters: N images, T glimpses each, k patches per glimpse of g x g pixels, C channels, H x W pixels. Locations are
 (x, y) in [-1, 1] as everywhere; places are (x, y) in pixels as `imshow` counts them: 0 is the middle of the first.
-`geometry` is everywhere the `modules.Geometry` of the retina, which turns the ones into the others.
+`geometry` is always the retina's `modules.Geometry`, which turns locations into places.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_CLASSES = 10  # bars that a picture has room for
 
 
 class Look(NamedTuple):
-    """One image, and all that a model saw of it."""
+    """One image, with the glimpses and answers of a model."""
 
     image: np.ndarray  # (C, H, W), uint8 or in [0, 1]
     label: int
@@ -73,7 +73,7 @@ def draw_path(axis, locations: np.ndarray, shape: tuple[int, int], geometry, unt
         locations: (T, 2).
         shape: H, W of the image.
         geometry: the retina's `modules.Geometry`.
-        until: draw only the first so many.
+        until: draw only the first `until` fixations.
         badges: diameter of a numbered badge in pixels of the image; None: no numbers, the first is a ring.
     """
     H, W = shape
@@ -112,8 +112,8 @@ def glimpses_figure(looks: list[Look], geometry, classes: list[str], title: str,
         looks: the images.
         geometry: the retina's `modules.Geometry`.
         classes: their names, in the order of the labels.
-        title: above all.
-        until: draw only the first so many glimpses, and the boxes of the last of them alone: a frame of a film.
+        title: the line above all.
+        until: draw only the first `until` glimpses, and the boxes of the last of them alone: a frame of a film.
     """
     T, k = looks[0].glimpses.shape[:2]
     columns = evenly_spaced(T, MAX_COLUMNS)
@@ -194,7 +194,7 @@ def draw_classes(figure: Figure, look: Look, classes, columns, place: tuple, unt
         if column == 0:
             names = [brief(classes[c]) for c in bars]
             axis.set_yticks(range(len(bars)), names, fontsize=SMALL - 0.5)
-            if max(map(len, names)) < 3:  # long names need the room themselves
+            if max(map(len, names)) < 3:  # long names leave no room for the label
                 axis.set_ylabel("probability of each class\nafter the glimpse", fontsize=SMALL, labelpad=3)
 
 

@@ -1,4 +1,4 @@
-"""Files of pictures: a picture that was made here may be replaced, never a file without its mark."""
+"""Write pictures to files, and replace only files that carry the mark of earlier pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DPI = 150  # of still pictures; films have 100
 
 
 def write(path: str, data: bytes) -> None:
-    """Write a picture, in the place of an earlier one that was made here.
+    """Write a picture, in place of an earlier one with the mark.
 
     Raises:
         UserError: the picture cannot be written, or the file there has no mark.
@@ -60,7 +60,7 @@ def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:
 
     frames = [Image.fromarray(to_pixels(figure)) for figure in figures]
     some = np.concatenate([np.asarray(frames[i]) for i in evenly_spaced(len(frames), 12)])
-    # Of all colors, also of those that cover little.
+    # MAXCOVERAGE also keeps colors that cover little.
     palette = Image.fromarray(some).quantize(colors=128, method=Image.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [milliseconds] * (len(frames) - 1) + [hold]
@@ -72,7 +72,7 @@ def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:
 
 @contextlib.contextmanager
 def content_of(path: str, kind: str):
-    """Turn what unexpected content raises in the block into the one line `PATH holds no KIND: reason`.
+    """Turn the exceptions of unexpected content in the block into the one line `PATH holds no KIND: reason`.
 
     Raises:
         UserError: the content is damaged, or laid out in another way.
@@ -80,7 +80,7 @@ def content_of(path: str, kind: str):
     other_layout = (TypeError, IndexError, AttributeError, RecursionError)
     try:
         yield
-    except UserError:  # it says already what is wrong
+    except UserError:  # the message is complete already
         raise
     except UnicodeDecodeError:
         raise UserError(f"{path} holds no {kind}: it is no text") from None

@@ -1,4 +1,4 @@
-"""Heat maps of a policy: where glimpses were taken, step by step, against glimpses that are uniform over the image."""
+"""Draw heat maps of a policy: where glimpses are, step by step, against glimpses uniform over the image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BINS = 20  # per axis of a heat map
 
 
 class Heat(NamedTuple):
-    """Where glimpses were taken, step by step, in numbers of times as often as uniform ones."""
+    """Heat maps: how often glimpses were taken at a place, step by step, divided by how often uniform ones are."""
 
     ratio: np.ndarray  # (T, BINS, BINS), rows from top to bottom; NaN where a uniform glimpse never falls
     notes: list[str]  # what stands under each map
     extent: tuple[float, float, float, float]  # left, right, bottom, top of the maps, in pixels
     ticks: tuple[list[float], list[float]]  # of the x axis, of the y axis
-    caption: str  # what the maps and the notes are
-    frame: tuple[float, float, float, float] | None = None  # left, top, width, height of something to mark
+    caption: str  # of the maps and the notes
+    frame: tuple[float, float, float, float] | None = None  # left, top, width, height of a marked rectangle
 
 
 def histogram(places: np.ndarray, low: tuple[float, float], high: tuple[float, float]) -> np.ndarray:
@@ -59,7 +59,7 @@ def object_heat(offsets: np.ndarray, uniform: np.ndarray, side: tuple[int, int])
         side: height and width of the object in pixels.
     """
     h, w = side
-    low, high = (-w, -h), (w, h)  # as far again as the object itself reaches
+    low, high = (-w, -h), (w, h)  # twice the object's width and height
     reference = histogram(uniform, low, high) / len(uniform)
     reference[reference == 0] = np.nan
     steps = np.moveaxis(offsets, 1, 0)  # (T, n, 2)

@@ -1,4 +1,4 @@
-"""What a training keeps for pictures: the glimpses of each epoch, and a grid of training images.
+"""Store what pictures of a training need: the glimpses of each epoch, and a grid of training images.
 
 Matplotlib is loaded only where something is drawn: a training that stores glimpses needs none of it.
 """
@@ -37,10 +37,10 @@ class Snapshot(NamedTuple):
 
 
 def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> Snapshot:
-    """Arrange what `Trainer.glimpses` gave after an epoch.
+    """Arrange the arrays of `ram.use.looking.snapshot` after an epoch.
 
     Raises:
-        ValueError, KeyError, IndexError, TypeError: they are other arrays.
+        ValueError, KeyError, IndexError, TypeError: the arrays are others.
     """
     images, locations, labels, probabilities = (
         arrays[name] for name in ("images", "locations", "labels", "probabilities")
@@ -60,7 +60,7 @@ def snapshot_of(arrays: dict[str, np.ndarray], epoch: int) -> Snapshot:
 
 
 def save_glimpses(folder: str, epoch: int, arrays: dict[str, np.ndarray]) -> None:
-    """Store what the model looked at as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later."""
+    """Store the model's glimpses as `<folder>/glimpses_<epoch>.npz`, for pictures to be drawn later."""
     make_folder(folder)
     path = os.path.join(folder, f"glimpses_{epoch:04d}.npz")
     with file_access("write", path):
@@ -71,7 +71,7 @@ def read_snapshot(path: str) -> Snapshot:
     """Read what `save_glimpses` stored of one epoch.
 
     Raises:
-        UserError: the file is something else, or damaged.
+        UserError: the file is damaged, or of another kind.
     """
     with content_of(path, "glimpses of a training"):
         with np.load(path, allow_pickle=False) as file:
@@ -86,7 +86,7 @@ def stored_epochs(folder: str) -> list[str]:
 
 
 def epoch_of(path: str) -> int | None:
-    """Read the epoch from the name glimpses_<epoch>.npz; None where it is another name."""
+    """Read the epoch from the name glimpses_<epoch>.npz; None for other names."""
     match = re.fullmatch(r"glimpses_(\d+)\.npz", os.path.basename(path))
     return int(match[1]) if match else None
 

@@ -1,4 +1,4 @@
-"""The look of all pictures: sizes, colors, fonts, and the few operations that every figure is made of.
+"""Define the look of all pictures: sizes, colors, fonts, and the few operations that every figure is made of.
 
 Figures are made without pyplot: no display is needed, and no state is shared. Colors are those of Okabe and Ito, maps
 are viridis and cividis, so that the color-blind can tell them apart.
@@ -17,13 +17,13 @@ WIDTH = 9.0  # inches: the README shows 900 pixels
 BLUE, VERMILLION, GRAY, INK = "#0072B2", "#D55E00", "#BBBBBB", "#222222"
 PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 TEXT, SMALL = 9, 7.5  # points
-# How fonts begin that can write Chinese names of classes; DejaVu, matplotlib's own, cannot.
+# Name prefixes of fonts for Chinese names of classes, which matplotlib's own, DejaVu, lacks.
 CHINESE = ("Noto Sans CJK", "Noto Sans SC", "Source Han Sans", "WenQuanYi", "PingFang", "Microsoft YaHei", "SimHei")
 MAX_COLUMNS = 12  # glimpses that a picture has room for
 
 
 def plain_text(figure: Figure) -> None:
-    """Draw all text of a figure as it stands: a $ begins no formula, Chinese is written if a font is there.
+    """Draw all text of a figure as it stands: a $ begins no formula, and Chinese gets a font if there is one.
 
     Names of classes and files come from the user, and may hold anything.
     """

@@ -1,4 +1,4 @@
-"""The log of a training for VisualDL: `visualdl --logdir=logs` shows it in a browser while the training goes on.
+"""Log a training for VisualDL: `visualdl --logdir=logs` shows the log in a browser while the training goes on.
 
 Every epoch has its scalars; every --plot_freq epochs, the paths of nine held-out images and a histogram of each weight.
 """
@@ -18,7 +18,7 @@ BUCKETS = 40  # of a histogram
 
 
 class VisualDLLog:
-    """One file per run, since VisualDL shows one file per folder. It is open only while an epoch is written.
+    """A log of one file per run, since VisualDL shows one file per folder; it is open only while an epoch is written.
 
     Args:
         folder: where the file is, or will be.
@@ -33,19 +33,19 @@ class VisualDLLog:
             import visualdl  # noqa: F401 - before an epoch of training, not after it
         except ImportError as error:
             raise UserError(NEEDED + ("" if error.name == "visualdl" else f" ({error})")) from None
-        self.folder, self.name = folder, f"vdlrecords.{run}.log"  # VisualDL knows its files by the first word
+        self.folder, self.name = folder, f"vdlrecords.{run}.log"  # VisualDL recognizes its files by the first word
         self.trimmed = False
 
     def write(self, record: dict, weights: dict[str, np.ndarray] | None = None, picture: np.ndarray | None = None):
         """Add an epoch.
 
         Args:
-            record: of the epoch; every number in it becomes a scalar.
+            record: the figures of the epoch, each of which becomes a scalar.
             weights: arrays by name, for histograms.
             picture: (H, W, 3) uint8.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the log cannot be written.
         """
         from visualdl import LogWriter
 
@@ -54,7 +54,7 @@ class VisualDLLog:
             if not self.trimmed:
                 trim(os.path.join(self.folder, self.name), epoch)
                 self.trimmed = True
-            with contextlib.redirect_stdout(io.StringIO()):  # it tells every time that the file exists
+            with contextlib.redirect_stdout(io.StringIO()):  # LogWriter prints every time that the file exists
                 writer = LogWriter(logdir=self.folder, file_name=self.name)
             with writer:
                 for name, value in record.items():
@@ -70,7 +70,7 @@ class VisualDLLog:
 
 
 def draw(glimpses: dict[str, np.ndarray], epoch: int, geometry) -> np.ndarray:
-    """Draw what `Trainer.glimpses` gave as a picture (H, W, 3); geometry is the retina's `modules.Geometry`."""
+    """Draw the arrays of `ram.use.looking.snapshot` as a picture (H, W, 3); geometry is the retina's."""
     from ram.draw.figures import snapshot_figure  # with matplotlib, which a log without pictures does not need
     from ram.draw.snapshots import snapshot_of
     from ram.draw.style import to_pixels
@@ -79,7 +79,7 @@ def draw(glimpses: dict[str, np.ndarray], epoch: int, geometry) -> np.ndarray:
 
 
 def trim(path: str, epoch: int) -> None:
-    """Cut off what a resumed run is going to write again: epochs from `epoch` on, and a record that is half there.
+    """Cut off what a resumed run is going to write again: epochs from `epoch` on, and an incomplete record.
 
     A record is its length in eight bytes, and a protocol buffer whose values have the epoch as their id.
     """

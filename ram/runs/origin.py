@@ -1,4 +1,4 @@
-"""What a training started from, where that was not weights drawn from its seed but `--weights=FILE`."""
+"""Record the file that a training started from, where it did not draw its weights from the seed: `--weights=FILE`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Origin(NamedTuple):
 
 
 def origin_in(saved: dict) -> Origin | None:
-    """Read from a file's settings what its training started from; None: from weights drawn from its seed.
+    """Read from a file's settings which file its training started from; None: weights drawn from its seed.
 
-    What no training wrote counts as an unknown file.
+    An entry that no training wrote counts as an unknown file.
     """
     kept = saved.get(KEY)
     if kept is None:
@@ -34,7 +34,7 @@ def origin_in(saved: dict) -> Origin | None:
     unknown = Origin("an unknown file", "unknown")
     if not isinstance(kept, dict) or not kept.keys() <= set(Origin._fields):
         return unknown
-    found = Origin(**{**unknown._asdict(), **kept})
+    origin = Origin(**{**unknown._asdict(), **kept})
     kinds = ((str,), (str,), (str, type(None)), (int, type(None)))
-    whole = all(type(value) in kind for value, kind in zip(found, kinds))
-    return found if whole and re.fullmatch("[0-9a-f]{64}", found.sha256) else unknown
+    whole = all(type(value) in kind for value, kind in zip(origin, kinds))
+    return origin if whole and re.fullmatch("[0-9a-f]{64}", origin.sha256) else unknown

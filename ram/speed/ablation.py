@@ -1,4 +1,4 @@
-"""What each optimization is worth, and how long the default recipe takes to a given error."""
+"""Measure what each optimization is worth, and how long the default recipe takes to a given error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config import get_config
 from ram.speed.cases import ROOT
 from utils import UserError
 
-# What makes training fast. Without it: Python to run before and after paddle is set up, and environment variables.
+# For each optimization to leave out: Python to run before and after paddle is set up, and environment variables.
 NO_MEMORY = "cpu.keep_memory = lambda: None"
 
 PLAIN = "import model; model.RecurrentAttention.rollout = model.RecurrentAttention.plain_rollout"
@@ -29,7 +29,11 @@ ABLATION = {
 
 
 def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict[str, float]]:
-    """Training images per second without each optimisation: {what: {case: median}}, in processes that take turns."""
+    """Measure training images per second without each optimization, in processes that take turns.
+
+    Returns:
+        {optimization: {case: median}}.
+    """
     rates = {what: {name: [] for name in names} for what in ABLATION}
     for _ in range(rounds):
         for what, (before, after, environment) in ABLATION.items():
@@ -55,10 +59,10 @@ class Reached(Exception):
 
 
 def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
-    """Train with the default recipe, but M=10 at validation, until that error (in percent) is undercut.
+    """Train with the default recipe, but M=10 at validation, until the validation error (in percent) is below `error`.
 
     Returns:
-        "epochs", and "minutes" with all validations in them.
+        "epochs", and "minutes" including all validations.
     """
     from data_loader import get_train_valid
     from trainer import Trainer

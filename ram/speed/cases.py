@@ -1,4 +1,4 @@
-"""Cases that are timed: a trainer's own steps and evaluations, in turns, against what their arithmetic would take."""
+"""Time cases: a trainer's own steps and evaluations, in turns, against what their arithmetic alone would take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAGES = ("data", "forward", "backward", "optimizer")
 
 
 def flop_per_image(model, num_glimpses: int) -> int:
-    """Floating-point operations that one image costs in a training step: the formula of benchmark.py's docstring."""
+    """Count the floating-point operations of one image in a training step, by the formula in benchmark.py."""
     s, r = model.sensor, model.rnn
     glimpse = sum(layer.weight.size for layer in (s.fc1, s.fc2, s.fc3, s.fc4, r.i2h, r.h2h))
     choosing = (model.locator.fc, model.locator.fc_lt, model.baseliner.fc)
@@ -37,7 +37,7 @@ def flop_per_image(model, num_glimpses: int) -> int:
 
 
 def sgemm_gflops(repeats: int = 5, size: int = 2048) -> float:
-    """Rate of paddle.matmul on float32, in 10**9 operations per second: the best of a few runs."""
+    """Measure the rate of paddle.matmul on float32, in 10**9 operations per second: the best of a few runs."""
     import paddle
 
     a = paddle.rand([size, size])
@@ -50,7 +50,7 @@ def sgemm_gflops(repeats: int = 5, size: int = 2048) -> float:
 
 
 class Case:
-    """A trainer that does steps on demand, and the times they took."""
+    """A trainer that takes steps on demand, and the times they took."""
 
     def __init__(self, name: str, flags: list[str], data_dir: str):
         from data_loader import get_train_valid
@@ -67,7 +67,7 @@ class Case:
         self.eval_rates: list[float] = []
 
     def next_batch(self):
-        """The next full batch of the training (this process's share of it), however many epochs it takes."""
+        """Return the next full batch of the training (this process's share), starting a new epoch where one ends."""
         while True:
             batch = next(self.batches, None)
             if batch is None:
@@ -85,7 +85,7 @@ class Case:
         self.train_rates.append(steps * self.config.batch_size / (time.perf_counter() - began))
 
     def profile(self, steps: int) -> None:
-        """Time the stages of steps."""
+        """Time the stages of training steps."""
         for _ in range(steps):
             marks = [time.perf_counter()]
             batch = self.next_batch()
@@ -112,7 +112,7 @@ class Case:
         self.eval_rates.append(len(split) / (time.perf_counter() - began))
 
     def result(self, gflops: float) -> dict:
-        """The figures, under the keys that benchmark.py's docstring explains."""
+        """Return the figures, under the keys that benchmark.py's docstring explains."""
         rate, evaluation = statistics.median(self.train_rates), statistics.median(self.eval_rates)
         medians = {stage: statistics.median(times) for stage, times in self.stage_times.items()}
         return {
@@ -127,7 +127,7 @@ class Case:
 
 
 def startup_seconds(data_dir: str) -> float:
-    """Seconds from the start of a fresh Python to the end of the first training step of the default recipe."""
+    """Measure the seconds from the start of Python to the end of the first training step of the default recipe."""
     script = (
         "from ram.system import cpu; cpu.prepare_cpu(); from ram.speed.cases import Case; "
         f"case = Case('mnist', [], {data_dir!r}); case.train(1); import time; print(time.time())"
@@ -138,7 +138,7 @@ def startup_seconds(data_dir: str) -> float:
 
 
 def peak_memory_mb() -> float:
-    """The largest memory that this process has had; 0 where the system does not tell."""
+    """Return the peak memory of this process in MB; 0 where the system does not report it."""
     if os.path.exists("/proc/self/status"):  # on Linux, getrusage also counts the process that started this one
         with open("/proc/self/status") as lines:
             return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
@@ -184,7 +184,7 @@ def measure(names: list[str], data_dir: str, quick: bool = False) -> dict:
 
 
 def table(figures: dict) -> str:
-    """The figures for people."""
+    """Lay out the figures as a table."""
     lines = [
         f"{figures['machine']}, {figures['threads']} threads, paddle {figures['paddle']}",
         f"matrix products {figures['sgemm_gflops']:.0f} GFLOP/s, first step after {figures['startup_seconds']:.1f} s, "

@@ -1,4 +1,4 @@
-"""How the time of a step grows with glimpses, batch size and patches, and memory with epochs."""
+"""Measure how the time of a step grows with glimpses, batch size and patches, and memory with epochs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ram.speed.cases import CASES, Case, peak_memory_mb
 
 
 def step_ms(flags: list[str], data_dir: str, steps: int = 30) -> float:
-    """Median milliseconds of a training step with these flags."""
+    """Measure the median milliseconds of a training step with these flags."""
     case = Case("", flags, data_dir)
     case.train(3)
     case.train_rates.clear()
@@ -45,7 +45,7 @@ def plot(path: str, data_dir: str) -> None:
 
 
 def memory_over_epochs(data_dir: str, epochs: int = 30) -> tuple[list[int], list[float]]:
-    """Resident memory in MB after each epoch of a small training; Linux only, elsewhere the peak."""
+    """Measure the memory in MB after each epoch of a small training: resident on Linux, elsewhere the peak."""
     case = Case("", ["--limit=6000"], data_dir)
     sizes = []
     for _ in range(epochs):

@@ -1,4 +1,4 @@
-"""One and two processes that train one model."""
+"""Measure one and two processes that train one model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROCESSES, BATCHES = (1, 2), (128, 512, 2048)
 
 
 def one_of_several(data_dir: str) -> None:
-    """What each process of `two_processes` does; the first prints a JSON object per batch size."""
+    """Train in one process of `two_processes`; the first process prints a JSON object per batch size."""
     import paddle
 
     prepare_cpu()
@@ -45,13 +45,13 @@ def one_of_several(data_dir: str) -> None:
 
 
 def two_processes(data_dir: str, rounds: int = 3) -> list[dict]:
-    """Training images per second of the default recipe with 1 and 2 processes, which take turns, a thread each.
+    """Measure training images per second of the default recipe with 1 and 2 processes, in turns, a thread each.
 
     Returns:
-        for each batch size (of all processes together): batch_size, images_per_second by number of processes,
-        speedup, and sum_ms: what adding up all gradients takes.
+        For each batch size (of all processes together): batch_size, images_per_second by number of processes,
+        speedup, and sum_ms, the time of adding up all gradients.
     """
-    found = {size: {count: [] for count in PROCESSES} for size in BATCHES}
+    measured = {size: {count: [] for count in PROCESSES} for size in BATCHES}
     script = f"from ram.speed.several import one_of_several; one_of_several({os.path.abspath(data_dir)!r})"
     for number in range(rounds):
         for count in PROCESSES:
@@ -64,10 +64,10 @@ def two_processes(data_dir: str, rounds: int = 3) -> list[dict]:
             if run.returncode or len(lines) != len(BATCHES):
                 raise UserError(f"{count} processes failed: {(run.stdout + run.stderr).strip()[-500:]}")
             for line in lines:
-                found[line["batch_size"]][count].append(line)
+                measured[line["batch_size"]][count].append(line)
     print(file=sys.stderr)
     figures = []
-    for size, runs in found.items():
+    for size, runs in measured.items():
         rates = {n: statistics.median(line["images_per_second"] for line in lines) for n, lines in runs.items()}
         sum_ms = statistics.median(line["sum_ms"] for line in runs[PROCESSES[-1]])
         speedup = rates[PROCESSES[-1]] / rates[1]

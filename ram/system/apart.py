@@ -1,8 +1,8 @@
 """Import the project's modules into a program that may have others of the same names: `config`, `model`, `utils`, ...
 
 Each gets a name of its own below a package that belongs to the project's folder, `_ram_1b2c3d4e.config` for `config`,
-and the import statements in its source are read as naming these, those inside functions too. So nothing of the program
-is replaced or hidden, at no time, and nothing has to be put back. Here nothing of the project is imported.
+and the import statements in its source are read as naming these, those inside functions too. So no module of the
+program is ever replaced or hidden, and nothing has to be restored. This file imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Finder:
     def __init__(self, prefix: str, folder: str):
         self.prefix = prefix
         entries = [os.path.splitext(entry.name) for entry in os.scandir(folder) if is_module(entry)]
-        self.names = frozenset(name for name, _ in entries)  # what the project calls its own
+        self.names = frozenset(name for name, _ in entries)  # of the project's modules and packages
 
     def find_spec(self, name: str, path=None, target=None):
-        """Find what is below the prefix; None for all else, as of other finders."""
+        """Find a module below the prefix; return None for all others."""
         if not name.startswith(f"{self.prefix}."):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -73,7 +73,7 @@ class Loader(importlib.machinery.SourceFileLoader):
         self.finder = finder
 
     def path_stats(self, path):
-        """Tell of no cache: there lies the compiled form of the source as it stands."""
+        """Raise OSError, so that no cache is used: it holds the source compiled without renaming."""
         raise OSError
 
     def source_to_code(self, data, path, **options):

@@ -1,4 +1,4 @@
-"""What every command of the project has in common: errors in one line, and the exit status."""
+"""Run a command of the project: errors in one line, and the exit status."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def command_line(program: str, function: Callable[[], int | None]) -> None:
 
     Args:
         program: what its errors begin with, e.g. "main.py".
-        function: the command; returns the exit status, where None is 0.
+        function: the command, which returns the exit status; None is 0.
 
-    The status is 2 for whatever the user can put right, with one line on the standard error; 128 plus the signal's
+    The status is 2 for an error that the user can put right, with one line on the standard error; 128 plus the signal's
     number where a signal stopped a training that saved itself; 130 for any other Ctrl-C; 141 where the reader of the
     output has gone.
     """
@@ -41,7 +41,7 @@ def command_line(program: str, function: Callable[[], int | None]) -> None:
     except MemoryError:
         complain(program, "there is not enough memory for this: smaller networks, images or batches need less")
         status = 2
-    except OSError as error:  # a full disk behind the standard output, for example, so that it takes nothing more
+    except OSError as error:  # a full disk behind the standard output, for example
         give_up_output()
         complain(program, str(error))
         status = 2
@@ -50,8 +50,9 @@ def command_line(program: str, function: Callable[[], int | None]) -> None:
 
 
 def open_streams() -> None:
-    """Give a process that was started without standard streams some that lead nowhere: else the next files that it
-    opens get their numbers, and whatever a library has to say on them.
+    """Open the null device in place of missing standard streams.
+
+    Otherwise the next files that the process opens get their numbers, and the output that libraries write to them.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
@@ -63,12 +64,12 @@ def open_streams() -> None:
 
 
 def give_up_output() -> None:
-    """Lead the standard output nowhere: flushing it at the end would fail again."""
+    """Redirect the standard output to the null device: flushing it at the end would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(program: str, message: str) -> None:
-    """Print what is wrong as one line on the standard error, if that takes one."""
+    """Print an error as one line on the standard error, where that can be written to."""
     try:
         print(f"{program}: {message}", file=sys.stderr, flush=True)
     except OSError:

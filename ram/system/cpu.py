@@ -1,4 +1,4 @@
-"""This machine's processor: threads, fast kernels, memory, and the device that Paddle computes on."""
+"""Set up this machine's processor: threads, fast kernels, memory, and the device that Paddle computes on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 from ram.system import gpu
 from utils import UserError, printable
 
-_threads: list[int | str] = []  # set by the first `prepare_cpu`: the environment tells only once what the user wished
+_threads: list[int | str] = []  # set by the first `prepare_cpu`, since importing paddle changes OMP_NUM_THREADS
 
 
 def prepare_cpu() -> None:
-    """Make matrix products fast on this CPU. Called before paddle is imported, it can do all it knows.
+    """Make matrix products fast on this CPU; best called before paddle is imported.
 
     Threads: importing paddle leaves one thread unless OMP_NUM_THREADS is set; all cores are used instead, divided by
     the processes that Paddle's launcher has started on this machine. An OMP_NUM_THREADS that the user set is respected.
@@ -31,10 +31,10 @@ def prepare_cpu() -> None:
         return
     first_import = "paddle" not in sys.modules
     processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
-    # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 is no longer known to be the user's wish.
-    # The launcher has imported it.
-    known = first_import and not processes
-    threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (known and "OMP_NUM_THREADS" in os.environ)
+    # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 may not be the user's choice. The launcher has
+    # imported it.
+    untouched = first_import and not processes
+    threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (untouched and "OMP_NUM_THREADS" in os.environ)
     flags = cpu_flags()
     if first_import and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7")
@@ -61,12 +61,12 @@ def prepare_cpu() -> None:
 
 
 def num_threads() -> int | str:
-    """Threads that Paddle's matrix products use, since `prepare_cpu`."""
+    """Return the number of threads that Paddle's matrix products use, since `prepare_cpu`."""
     return _threads[0]
 
 
 def check_numpy() -> None:
-    """Raise UserError for a pair of Paddle and NumPy that would end the process without a word."""
+    """Raise UserError for a pair of Paddle and NumPy that would end the process without a message."""
     for package in ("paddlepaddle", "paddlepaddle-gpu"):
         try:
             version = metadata.version(package)
@@ -77,7 +77,7 @@ def check_numpy() -> None:
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory for the next operation instead of returning it to the system each time.
+    """Keep freed memory in the C library for the next operation instead of returning it to the system each time.
 
     Paddle's CPU tensors come from malloc, and glibc returns every large block at once: the next operation then waits
     for the kernel to clear its pages, which takes many times longer than the operation itself.
@@ -92,7 +92,7 @@ def keep_memory() -> None:
 
 
 def cpu_flags() -> set[str]:
-    """Instruction sets of a processor that is not Intel's, as Linux names them; empty for Intel's and elsewhere."""
+    """List the instruction sets of a processor that is not Intel's, as Linux names them; else none."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
@@ -103,7 +103,7 @@ def cpu_flags() -> set[str]:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Name the processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
@@ -113,12 +113,12 @@ def processor() -> str:
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(use_gpu: bool) -> str:
-    """Set paddle's device; where a GPU was wanted and there is none, say so and why in one line."""
+    """Set paddle's device; where a GPU was requested and there is none, print why in one line."""
     prepare_cpu()
     import paddle
 

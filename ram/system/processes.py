@@ -1,10 +1,10 @@
-"""Several processes that train one model: each takes its share of every batch, and the gradients are added up.
+"""Train one model with several processes: each takes its share of every batch, and the gradients are added up.
 
     python -m paddle.distributed.launch --nproc_per_node 2 main.py ...
 
 Paddle's launcher starts the processes and tells them their number through the environment; `paddle.distributed` joins
 them (gloo on CPUs, NCCL on GPUs). All have the same weights, draw the same order and noise, and make the same update.
-Process 0 alone writes files and speaks. In a single process nothing in here does anything.
+Process 0 alone writes files and prints. In a single process, the functions here do nothing.
 
 Why not `paddle.DataParallel`? It hooks into autograd, parameter by parameter, and has to be told which of them get no
 gradient (`find_unused_parameters`: the locator's with --policy=random) and when not to join (`no_sync`). All gradients
@@ -35,24 +35,24 @@ PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less t
 
 
 def world() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return int(os.environ.get("PADDLE_TRAINER_ID", 0)) if world() > 1 else 0
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files and speaks."""
+    """Tell whether this is the process that writes files and prints."""
     return rank() == 0
 
 
 def bar() -> dict:
-    """Return tqdm's settings: lively in a terminal, a line every ten seconds in a log file, from the first process."""
-    lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
-    return {**lively, "disable": not is_first()}
+    """Return tqdm's settings: its own in a terminal, a bar every ten seconds in a log file; the first process alone."""
+    interval = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
+    return {**interval, "disable": not is_first()}
 
 
 # ------------------------------------------------------------------------------------------------------ joint work
@@ -66,7 +66,7 @@ class Share(NamedTuple):
 
 
 def share(count: int) -> Share:
-    """This process's share of a batch of `count` images, which all processes divide among them as evenly as possible.
+    """Return this process's share of a batch of `count` images, which the processes divide as evenly as possible.
 
     Where there are fewer images than processes, some compute one image more, with weight 0: so every process always
     has gradients of the same parameters, and no special case.
@@ -76,10 +76,10 @@ def share(count: int) -> Share:
 
 
 def add_up(tensors: list) -> list:
-    """The sums of tensors of one dtype over all processes, which must all have tensors of these shapes.
+    """Add up tensors of one dtype over all processes, which must all have tensors of these shapes.
 
     Raises:
-        UserError: another process has gone.
+        UserError: another process has ended.
     """
     import paddle
 
@@ -98,18 +98,18 @@ def add_up(tensors: list) -> list:
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors)]
 
 
-def join(parameters: list, means, asked: bool) -> tuple:
-    """Add up the weighted gradients of all processes, their means, and whether a signal asked one of them to stop.
+def join(parameters: list, means, stopped: bool) -> tuple:
+    """Add up the weighted gradients of all processes, their means, and their stop requests.
 
     Reward and baseline need no exchange of their own: they enter through the gradients of each image's loss.
 
     Returns:
-        the means over the whole batch, and whether any process was asked to stop.
+        The means over the whole batch, and whether any process got a signal to stop.
     """
     import paddle
 
     trained = [weight for weight in parameters if weight.grad is not None]
-    flag = paddle.full([], float(asked), means.dtype)
+    flag = paddle.full([], float(stopped), means.dtype)
     *gradients, means, flag = add_up([*(weight.grad for weight in trained), means, flag])
     for weight, gradient in zip(trained, gradients):
         weight.grad = gradient
@@ -117,9 +117,9 @@ def join(parameters: list, means, asked: bool) -> tuple:
 
 
 def total(array: np.ndarray) -> np.ndarray:
-    """The sum of a float64 array over all processes; exact where just one of them has something else than zero.
+    """Add up a float64 array over all processes; exact where just one of them has something else than zero.
 
-    However long one of them still has to read its data, to evaluate or to save, the others wait for it.
+    The processes wait for each other, however long one of them still reads its data, evaluates or saves.
     """
     import paddle
 
@@ -130,17 +130,17 @@ def total(array: np.ndarray) -> np.ndarray:
 
 
 def check_same(**facts: bytes) -> None:
-    """Raise UserError where processes begin with different things, as on machines with different folders.
+    """Raise UserError where processes begin with different facts, as on machines with different folders.
 
     Args:
-        facts: names for people, and bytes.
+        facts: bytes by the name that an error gives them.
     """
     if world() == 1:
         return
     sums = np.zeros((world(), len(facts)))
     sums[rank()] = [zlib.crc32(fact) for fact in facts.values()]
     sums = total(sums)
-    other, name = (int(found[0]) if len(found) else None for found in np.nonzero(sums != sums[0]))
+    other, name = (int(indices[0]) if len(indices) else None for indices in np.nonzero(sums != sums[0]))
     if other is not None:
         raise UserError(
             f"process {other} has other {list(facts)[name]} than process 0: all need the same command and data, and a "
@@ -153,7 +153,7 @@ def check_same(**facts: bytes) -> None:
 
 @contextlib.contextmanager
 def _undisturbed():
-    """No signal reaches this thread, or one that it starts meanwhile: it would break off an exchange with the store."""
+    """Block signals in this thread, and in those that it starts: one would break off an exchange with the store."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -165,9 +165,9 @@ def _undisturbed():
 
 
 class _Store:
-    """The launcher's key-value store, which lives in process 0: slow (50 ms), but it waits as long as it takes.
+    """The launcher's key-value store in process 0: slow (50 ms), but without a time limit.
 
-    A sum over the processes cannot be waited for so long, and not while something else goes on.
+    A sum over the processes has a time limit, and nothing else can go on meanwhile.
     """
 
     def __init__(self):
@@ -186,7 +186,7 @@ class _Store:
             self.store.set(f"ram/{key}", json.dumps(value).encode())
 
     def get(self, key: str) -> object:
-        """A value that is there: for others, this would wait, and block all other use."""
+        """Read a value that exists: for others, this would wait, and block all other use."""
         with _undisturbed(), self.lock:
             return json.loads(bytes(self.store.get(f"ram/{key}")))
 
@@ -195,7 +195,7 @@ _store: _Store | None = None
 
 
 def barrier() -> None:
-    """Wait, however long, until all processes are here."""
+    """Wait, however long, until all processes have called this."""
     if world() == 1:
         return
     _store.rounds += 1
@@ -207,7 +207,7 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def first_alone():
-    """Let process 0 do this before the others do, so that it can fetch and keep what they then find."""
+    """Run the block in process 0 before the others, which then find what it has stored."""
     if not is_first():
         barrier()
     yield
@@ -217,9 +217,9 @@ def first_alone():
 
 @contextlib.contextmanager
 def together():
-    """Join the processes. Whichever fails ends them all, with its message and its status.
+    """Join the processes for the block; if one fails, all end with its message and its status.
 
-    The device has to be chosen before. All but process 0 are silent on standard output.
+    The device has to be chosen before. All but process 0 print nothing on standard output.
     """
     if world() == 1:
         yield
@@ -229,7 +229,7 @@ def together():
     watcher = threading.Thread(target=_watch, args=[over], daemon=True)
     watcher.start()
     with contextlib.ExitStack() as stack:
-        stack.callback(watcher.join, 10)  # Python that ends while a thread is in Paddle's store aborts
+        stack.callback(watcher.join, 10)  # Python aborts if it ends while a thread is in Paddle's store
         if not is_first():
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(silence))
@@ -259,37 +259,37 @@ def _join() -> None:
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     with _undisturbed():
         paddle.distributed.init_parallel_env()
-        # NCCL uses the store for its first sum, which must not meet another use of it.
+        # NCCL uses the store for its first sum, which must not overlap another use of the store.
         paddle.distributed.all_reduce(paddle.zeros([1]))
         _store = _Store()
 
 
 def _ignore_the_launcher() -> None:
-    """The launcher sends SIGTERM, several times, to processes that outlive others: this one ends by itself."""
+    """Ignore the SIGTERM that the launcher sends to processes that outlive others: this one ends by itself."""
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _leave(over) -> None:
-    """End well: process 0, in which the store lives, goes last."""
+    """Leave without an error: process 0, which holds the store, goes last."""
     if not is_first():
         over.set()
         _store.count("left", 1)
         return
-    until = time.monotonic() + 5  # one that was ended by a signal meanwhile does not come
+    until = time.monotonic() + 5  # a process that a signal has ended never counts
     while _store.count("left") < world() - 1 and time.monotonic() < until:
         time.sleep(0.05)
     over.set()
 
 
 def _tell(error: BaseException) -> None:
-    """Tell the others that this process fails, and stay until process 0 has said why, or until it is gone."""
+    """Tell the others that this process fails, and wait until process 0 has printed why, or has ended."""
     status = 2 if isinstance(error, UserError) else 1
     text = str(error) if isinstance(error, UserError) else traceback.format_exc().rstrip()
     try:
         _store.put(f"failure/{rank()}", {"status": status, "text": f"[!] Process {rank()} failed: {text}"})
         _store.count("failures", 1 << rank())
-        if is_first():  # it says so itself
+        if is_first():  # its error is printed by itself
             _store.count("told", 1)
             time.sleep(2 * POLL_SECONDS + 0.2)  # for the others to see it
             return
@@ -301,9 +301,9 @@ def _tell(error: BaseException) -> None:
 
 
 def _watch(over) -> None:
-    """End this process, with the same status and the reason, once another one has failed.
+    """End this process once another one has failed, with its status and its message.
 
-    Every process gives the reason: the launcher shows the last words of whichever it sees end first.
+    Every process prints the message: the launcher shows the last lines of whichever ends first.
     """
     while not over.wait(POLL_SECONDS):
         try:
@@ -324,5 +324,5 @@ def _watch(over) -> None:
 
 
 def _wait_for_reason() -> None:
-    """Leave the watching thread the time to end this process with the reason of a process that has failed."""
+    """Give the watching thread time to end this process with the message of a process that has failed."""
     time.sleep(PATIENCE_SECONDS)

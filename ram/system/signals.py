@@ -1,4 +1,4 @@
-"""Signals that ask a program to stop, noted so that it can save itself first."""
+"""Note the signals that stop a program, so that its state can be saved first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop by a signal, and has saved itself. `signum` says by which."""
+    """A run was stopped by the signal `signum`, and its state is saved."""
 
     def __init__(self, signum: int, message: str):
         super().__init__(message)
@@ -18,13 +18,13 @@ STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 def ignore_stop_signals() -> None:
-    """For a process that ends because of one."""
+    """Ignore further stop signals, in a process that ends because of one."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 class StopRequest:
-    """While active, SIGINT, SIGTERM and SIGHUP are noted in `signum` instead of ending the process at once.
+    """A context in which SIGINT, SIGTERM and SIGHUP are noted in `signum` instead of ending the process at once.
 
     A signal that was inherited as ignored (nohup) stays ignored. Outside the main thread, where Python allows no
     handlers, nothing is caught.

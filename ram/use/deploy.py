@@ -1,9 +1,9 @@
-"""Classify image files with an exported model. All that a program needs to use one is here:
+"""Classify image files with an exported model:
 
     python main.py --export=DIR              # writes the model
     python deploy.py DIR photo.jpg scan.png  # runs it
 
-This file needs PaddlePaddle, NumPy and Pillow, and of the project nothing but DIR: take both to where they are to work.
+This file needs PaddlePaddle, NumPy and Pillow, and of the project nothing but DIR: copy both to any machine.
 
 The model takes images (B, C, H, W), uint8 from 0 to 255, B as you like. It gives probabilities (B, classes), and the
 locations (B, T, 2) of its T glimpses as (x, y), from (-1, -1), top left, to (1, 1), bottom right. C, H, W and the names
@@ -27,10 +27,10 @@ class Model:
     """An exported model, which several threads may call.
 
     Args:
-        folder: where it was exported to.
+        folder: where the model was exported to.
 
     Raises:
-        OSError, ValueError, RuntimeError: there is none, or it is damaged.
+        OSError, ValueError, RuntimeError: there is no model, or it is damaged.
     """
 
     def __init__(self, folder: str):
@@ -47,7 +47,7 @@ class Model:
         self.one_at_a_time = threading.Lock()  # its handles hold one batch
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """Probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
+        """Compute probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
 
         Raises:
             ValueError: the images are not uint8, or of another size.
@@ -68,12 +68,12 @@ WHITE_LEVELS = (255, 1023, 4095, 65535)  # of images of whole numbers that may h
 
 
 def read(path: str, shape: tuple[int, int, int], invert: bool, data: dict | None = None) -> np.ndarray:
-    """An image file as (C, H, W) uint8: scaled with its aspect, in the middle of black, unless it has this size.
+    """Read an image file as (C, H, W) uint8: scaled with its aspect, in the middle of black, unless it has this size.
 
-    `data` is what about.json says of the data set that the model was trained on: what is behind transparent pixels
-    (else black, or white before it is negated), and which value is white where pixels have more than 8 bits (else the
-    smallest usual one that holds the image). `python main.py --predict` does more: it turns
-    dark on light around, and cuts a digit out and centres it. Which exception a damaged file raises is up to Pillow.
+    `data` is the entry of about.json for the training's data set: the background of transparent pixels (else black, or
+    white before it is negated), and the value of white where pixels have more than 8 bits (else the smallest usual one
+    that holds the image). `python main.py --predict` does more: dark on light is inverted, and a digit is cut out and
+    centered. A damaged file raises any of Pillow's exceptions.
     """
     channels, height, width = shape
     with Image.open(path) as image:

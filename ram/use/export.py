@@ -1,8 +1,8 @@
-"""`python main.py --export=DIR` and `--export_onnx=FILE`: a trained model for programs that are not this one.
+"""Export a trained model for other programs: `python main.py --export=DIR` and `--export_onnx=FILE`.
 
-What is exported takes images (B, C, H, W), uint8 as they stand in image files, B as you like, and gives probabilities
-(B, classes) and the locations (B, T, 2) of the glimpses. It looks as `--locations=mean` does, first in the middle and
-then at the policy's means, so nothing is random. Normalisation is part of it. `deploy.py` shows how to use it.
+The exported model takes images (B, C, H, W), uint8 as they stand in image files, for any B, and gives probabilities
+(B, classes) and the locations (B, T, 2) of the glimpses. As with `--locations=mean`, the first glimpse is in the middle
+and the others are at the policy's means, so nothing is random. Normalization is included. `deploy.py` shows the use.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ram.use import deploy
 from ram.use.looking import look
 from utils import UserError, generator, listed, make_folder, printable
 
-BATCHES = (1, 5, 32, 2)  # numbers of images that are shown at once to what was exported, one batch after the other
+BATCHES = (1, 5, 32, 2)  # sizes of the batches that an export is checked with, one after the other
 TOLERANCE = 1e-4  # of probabilities and locations: other programs add up in another order
 PREFIX = "inference"  # of the model's files, as deployment tools expect it
-ABOUT = "about.json"  # in an export's folder: what has to be known to use it
+ABOUT = "about.json"  # in an export's folder: the description that its use needs
 # All that an export may consist of: PaddlePaddle 3 writes a .json, and 2.6 a .pdmodel and an .info.
 FILES = (*(PREFIX + ending for ending in (".json", ".pdmodel", ".pdiparams", ".pdiparams.info")), ABOUT)
 OPSET = 16  # of ONNX
@@ -73,11 +73,11 @@ def verified(run: Callable[[np.ndarray], list[np.ndarray]], model: nn.Layer, ima
     """Compute the largest difference between an export and the live model, on random images in several batches.
 
     Args:
-        run: what was exported: from images to probabilities and locations.
+        run: the export, from images to probabilities and locations.
         model: the live model.
         image_shape: C, H, W.
         T: num_glimpses.
-        where: what runs the export, for the error.
+        where: the program that runs the export, for the error.
 
     Raises:
         UserError: the difference is larger than rounding explains.
@@ -85,8 +85,8 @@ def verified(run: Callable[[np.ndarray], list[np.ndarray]], model: nn.Layer, ima
     largest = 0.0
     for number, B in enumerate(BATCHES):
         images = generator("export", number).integers(0, 256, (B, *image_shape), dtype=np.uint8)
-        found = run(images)
-        largest = max(largest, difference(found, expected(model, images, T, found[1])))
+        outputs = run(images)
+        largest = max(largest, difference(outputs, expected(model, images, T, outputs[1])))
     if largest > TOLERANCE:
         raise UserError(
             f"nothing was exported: {where} gives other probabilities or locations than the model (largest "
@@ -99,8 +99,8 @@ def verified(run: Callable[[np.ndarray], list[np.ndarray]], model: nn.Layer, ima
 def expected(model: nn.Layer, images: np.ndarray, T: int, path: np.ndarray) -> list[np.ndarray]:
     """Compute probabilities (B, classes), and the locations (B, T, 2) that the live model chooses along a path.
 
-    On its own it would come to the same, but for rare images: where a mean is a hair from the border between two
-    pixels, rounding decides which of them is looked at, and from then on it is another path.
+    The live model's own path is the same but for rare images: where a mean is next to the border between two pixels,
+    rounding decides which of them the glimpse is at, and all later glimpses differ.
 
     Args:
         model: the live model.
@@ -117,11 +117,11 @@ def expected(model: nn.Layer, images: np.ndarray, T: int, path: np.ndarray) -> l
     return [sights[-1].probabilities, np.stack(chosen, axis=1)]
 
 
-def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
-    """The largest difference between lists of arrays; infinite where they cannot be compared."""
-    if [part.shape for part in found] != [part.shape for part in wanted]:
+def difference(ours: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """Compute the largest difference between two lists of arrays; infinite where they cannot be compared."""
+    if [part.shape for part in ours] != [part.shape for part in others]:
         return math.inf
-    largest = [float(np.abs(a - b).max(initial=0)) for a, b in zip(found, wanted)]
+    largest = [float(np.abs(a - b).max(initial=0)) for a, b in zip(ours, others)]
     return max(largest) if all(map(math.isfinite, largest)) else math.inf  # NaN is no number, but it does differ
 
 
@@ -129,14 +129,14 @@ def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 
 def export(config, trained: Trained) -> None:
-    """Write what --export and --export_onnx ask for.
+    """Write the model to the targets of --export and --export_onnx.
 
     Args:
         config: settings, after those of the weights were adopted.
         trained: the weights.
 
     Raises:
-        UserError: the weights cannot be used or have no mean locations, what was exported does something else, a file
+        UserError: the weights cannot be used or have no mean locations, the export differs from the model, a file
             cannot be written, or paddle2onnx is missing.
     """
     if config.policy == "random":
@@ -168,12 +168,12 @@ def export(config, trained: Trained) -> None:
 
 
 def agreement(where: str, largest: float) -> str:
-    """What is said about a check."""
+    """Write the result of a check."""
     return f"checked with {where} in batches of {listed(list(map(str, BATCHES)))}: largest difference {largest:.1e}"
 
 
 def description(config, trained: Trained) -> dict:
-    """Describe what has to be known to use an export, and where it comes from."""
+    """Describe how an export is used, and where it comes from."""
     preset = trained.settings.get("preset")
     return {
         "model": config.model,
@@ -194,7 +194,7 @@ def description(config, trained: Trained) -> dict:
 
 
 def write_folder(source: str, folder: str) -> None:
-    """Put the files of an export into a folder. An earlier one is moved aside, and whatever else is there stays."""
+    """Copy the files of an export into a folder; an earlier export is moved aside, and other files stay."""
     make_folder(folder)
     set_aside([os.path.join(folder, name) for name in FILES], "export")
     for name in (name for name in FILES if os.path.exists(os.path.join(source, name))):  # ABOUT last: then all is there
@@ -203,14 +203,14 @@ def write_folder(source: str, folder: str) -> None:
 
 
 def write_file(data: bytes, path: str) -> None:
-    """Write a file. One that is there is moved aside."""
+    """Write a file, after moving an earlier one aside."""
     make_folder(os.path.dirname(path) or ".")
     set_aside([path], os.path.basename(path))
     checkpoint.write_bytes(path, data)
 
 
 def set_aside(paths: list[str], label: str) -> None:
-    """Move what would be overwritten into a folder of its own beside it, and say so."""
+    """Move what would be overwritten into a folder beside it, and print which."""
     moved = checkpoint.set_aside(paths, label)
     if moved:
         print(f"[*] An earlier export was moved to {moved}")
@@ -220,7 +220,7 @@ def set_aside(paths: list[str], label: str) -> None:
 
 
 def check_onnx(path: str) -> None:
-    """Raise UserError where it is plain from the start that no ONNX file can be made."""
+    """Raise UserError where no ONNX file can be made."""
     if os.path.isdir(path):
         raise UserError(f"--export_onnx={path} is a folder: give the name of a file in it")
     if paddle.__version__.startswith("2."):
@@ -242,15 +242,16 @@ def first_line(error: Exception) -> str:
 
 
 def to_onnx(folder: str, about: dict) -> bytes:
-    """The model in a folder as the content of an ONNX file, which has what is known about it as metadata "about"."""
+    """Convert the model in a folder to the content of an ONNX file, with its description as metadata "about"."""
     import onnx
     import paddle2onnx
 
     files = [os.path.join(folder, PREFIX + ending) for ending in (".json", ".pdiparams")]
     try:
-        # Without a file to save to it does not call its optimisers, one of which installs packages from the internet.
+        # Without a file to save to, export() does not call its optimizers, one of which installs packages from the
+        # internet.
         data = paddle2onnx.export(*files, opset_version=OPSET)
-    except Exception as error:  # of another program: it has told more on the standard error
+    except Exception as error:  # paddle2onnx has printed more on the standard error
         raise UserError(f"paddle2onnx cannot convert this model: {type(error).__name__}") from None
     model = onnx.load_model_from_string(data)
     graph = model.graph
@@ -271,23 +272,23 @@ def to_onnx(folder: str, about: dict) -> bytes:
 
 
 def unchecked() -> str:
-    """Say why an ONNX model cannot be checked; "" where onnxruntime can be imported."""
+    """Tell why an ONNX model cannot be checked; "" where onnxruntime can be imported."""
     try:
         import onnxruntime  # noqa: F401 - is it there?
     except ModuleNotFoundError as error:
         return (
             UNCHECKED if error.name == "onnxruntime" else f"not checked, since onnxruntime fails: {first_line(error)}"
         )
-    except Exception as error:  # whatever it raises: a library of its own is missing, or of another version
+    except Exception as error:  # for example, a library of its own is missing, or of another version
         return f"not checked, since onnxruntime fails: {first_line(error)}"
     return ""
 
 
 def onnx_runner(data: bytes) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function that runs an ONNX model, from images to probabilities and locations."""
+    """Return a function that runs an ONNX model, from images to probabilities and locations."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors, but not what it cannot make faster
+    options.log_severity_level = 3  # errors, but no remarks on what cannot be made faster
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities", "locations"], {"images": images})

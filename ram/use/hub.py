@@ -1,4 +1,4 @@
-"""The model that `paddle.hub` gives to other programs; hubconf.py says how it is used."""
+"""Load the model for `paddle.hub`; hubconf.py documents its use."""
 
 from __future__ import annotations
 

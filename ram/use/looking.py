@@ -1,4 +1,4 @@
-"""What a trained model sees and believes: images glimpse by glimpse, and a whole split at once."""
+"""Run a trained model for pictures: over images glimpse by glimpse, and over a whole split."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from utils import generator, to_tensor
 
 
 class Sight(NamedTuple):
-    """What a model sees and believes at one glimpse."""
+    """The inputs and outputs of a model at one glimpse."""
 
     location: np.ndarray  # (B, 2) where the glimpse was taken
-    seen: np.ndarray  # (B, k, C, g, g) what the retina gave, as pixels in [0, 1]
+    seen: np.ndarray  # (B, k, C, g, g) the retina's patches, as pixels in [0, 1]
     h_t: np.ndarray  # (B, D) the core's state
     probabilities: np.ndarray  # (B, classes) if this were the last glimpse
     chosen: np.ndarray | None  # (B, 2) where the policy wants to look next; None after the last glimpse
@@ -34,7 +34,7 @@ def look(model: RecurrentAttention, images: np.ndarray, noise: Noise, along=None
     Args:
         model: a trained model.
         images: (B, C, H, W) uint8.
-        noise: see `Noise`; it also says how many glimpses there are.
+        noise: see `Noise`; its shape gives the number of glimpses.
         along: locations (B, n, 2) of the first n glimpses; the policy chooses where the others are taken.
     """
     x, retina = to_tensor(images), model.sensor.retina
@@ -51,7 +51,7 @@ def look(model: RecurrentAttention, images: np.ndarray, noise: Noise, along=None
 
 
 def look_closely(model, split, indices: np.ndarray, config) -> list[Look]:
-    """Collect what the model sees and believes of some images, in the rollout that evaluation makes first."""
+    """Collect what the model sees of some images and its answers, in the first rollout of the evaluation."""
     images, labels = split.batch(indices)
     first, choices = evaluation_noise(split, config.num_glimpses, 1, config.locations, config.random_seed)[0]
     noise = Noise(paddle.to_tensor(first[indices]), paddle.to_tensor(choices[indices]))

@@ -1,4 +1,4 @@
-"""`python main.py --predict PATH...`: own images of any kind, classified, with the path that the model looked along."""
+"""Classify the user's own images, and draw the model's path: `python main.py --predict PATH...`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ram.data.conversion import Conversion
 from ram.runs.weights import Trained
 from utils import UserError, file_access, make_folder, printable, to_tensor
 
-BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: what the data set's images were scaled to before they were placed
-PIXELS_AT_ONCE = 2**24  # in the copies of an image that are looked at together
+BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: the size that the data set's images were scaled to before placing
+PIXELS_AT_ONCE = 2**24  # in the batch of one image's rollouts
 
 
 class Prediction(NamedTuple):
-    """What the model makes of one image."""
+    """The model's answer for one image."""
 
     probabilities: np.ndarray  # (classes,), averaged over the rollouts
     locations: np.ndarray  # (T, 2) of the first rollout
 
 
 def predict(config, trained: Trained, out) -> int:
-    """Classify what --predict names: a line per image on `out`, a picture each, and what is skipped on stderr.
+    """Classify the images of --predict: a line on `out` and a picture for each, and skipped files on stderr.
 
     Args:
         config: settings, after those of the checkpoint were adopted.
@@ -41,7 +41,7 @@ def predict(config, trained: Trained, out) -> int:
         out: a text file.
 
     Returns:
-        how many files, folders and links were skipped.
+        The number of files, folders and links that were skipped.
 
     Raises:
         UserError: the weights do not fit, a picture cannot be written, or the model gives no probabilities.
@@ -60,28 +60,28 @@ def predict(config, trained: Trained, out) -> int:
             skipped.append((path, str(error)))
             skip(*skipped[-1])
             continue
-        found = look(model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
-        if not np.isfinite(found.probabilities).all():
+        prediction = look(model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
+        if not np.isfinite(prediction.probabilities).all():
             raise UserError("the model gives no finite probabilities: its weights are not usable")
         picture = free_name(folder, path, taken)
-        save_picture(picture, image, found.locations, geometry)
-        out.write(report(path, found, trained.classes, picture, config.json) + "\n")
+        save_picture(picture, image, prediction.locations, geometry)
+        out.write(report(path, prediction, trained.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
 
 
 def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The images that paths stand for, and what was skipped and why (that was also said on stderr).
+    """List the images that paths name, and what was skipped and why (printed on stderr, too).
 
-    A file is taken as it is. Of a folder, all files named like images, in it and in the folders below, sorted; hidden
-    ones are left out, and links that lead out of the folder are skipped.
+    A file is taken as it is. Of a folder, all files named like images are taken, in it and in the folders below,
+    sorted; hidden ones are left out, and links that lead out of the folder are skipped.
     """
-    found, skipped = [], []
+    files, skipped = [], []
     for path in paths:
         if not os.path.isdir(path):
-            found.append(path)
+            files.append(path)
             continue
-        before = len(found) + len(skipped)
+        before = len(files) + len(skipped)
         for parent, folders, names in os.walk(path, onerror=lambda error: skipped.append((error.filename, str(error)))):
             folders[:] = sorted(name for name in folders if not name.startswith("."))  # os.walk enters no links
             named = [name for name in names if images.is_named_like_an_image(name)]
@@ -90,21 +90,21 @@ def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
                 if os.path.islink(inside) and images.leads_out(inside, path):
                     skipped.append((inside, f"it is a link out of {path}"))
                 elif name in named:
-                    found.append(inside)
-        if len(found) + len(skipped) == before:
+                    files.append(inside)
+        if len(files) + len(skipped) == before:
             skipped.append((path, "there is no image in it"))
     for each in skipped:
         skip(*each)
-    return found, skipped
+    return files, skipped
 
 
 def skip(path: str, why: str) -> None:
-    """Say on stderr that something is left out."""
+    """Print on stderr that a path is skipped."""
     print(f"main.py: skipped {printable(path)}: {why}", file=sys.stderr)
 
 
 def prepare(path: str, config, shape: tuple[int, int, int], how: Conversion = images.ALONE) -> np.ndarray:
-    """The image in a file, as the model was trained to see it: (C, H, W) uint8.
+    """Read an image and fit it to the model's training images: (C, H, W) uint8.
 
     Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
     as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
@@ -129,8 +129,8 @@ def prepare(path: str, config, shape: tuple[int, int, int], how: Conversion = im
 def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations: str, seed: int) -> Prediction:
     """Look at one image (C, H, W) M times, with T glimpses each, as `evaluation.evaluate` does.
 
-    Noise comes from (seed, image), and the M rollouts are a batch of their own: so what else is predicted, and in
-    which order, changes no bit.
+    Noise comes from (seed, image), and the M rollouts are a batch of their own, so other images, and their order,
+    change no bit.
     """
     M = M if model.samples and locations == "sampled" else 1
     noise = draw_noise(M, T, "predict", seed, zlib.crc32(image.tobytes()))
@@ -140,32 +140,32 @@ def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations
     probabilities, path = 0, None
     for start in range(0, M, at_once):
         first, choices = (to_tensor(part[start : start + at_once]) for part in noise)
-        copies = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
-        rollout = model.rollout(to_tensor(copies), Noise(first, choices))
+        batch = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
+        rollout = model.rollout(to_tensor(batch), Noise(first, choices))
         probabilities = probabilities + np.exp(rollout.log_probs.numpy()).sum(axis=0) / M  # (classes,)
         path = rollout.locations.numpy()[0] if path is None else path  # (T, 2)
     return Prediction(probabilities, path)
 
 
-def report(path: str, found: Prediction, classes: list[str], picture: str, as_json: bool) -> str:
-    """What is printed about an image: a line for people, or a JSON object.
+def report(path: str, prediction: Prediction, classes: list[str], picture: str, as_json: bool) -> str:
+    """Write the prediction for an image as a line for people, or as a JSON object.
 
-    Its "path" holds the T locations (x, y) in [-1, 1], from the top left to the bottom right corner of the image that
-    the model saw; "probabilities" are those of all classes in the order of their labels.
+    The object's "path" holds the T locations (x, y) in [-1, 1], from the top left to the bottom right corner of the
+    image that the model saw; "probabilities" are those of all classes in the order of their labels.
     """
-    label = int(found.probabilities.argmax())
-    probability = float(found.probabilities[label])
+    label = int(prediction.probabilities.argmax())
+    probability = float(prediction.probabilities[label])
     if not as_json:
-        steps = " ".join(f"({x:.2f},{y:.2f})" for x, y in found.locations)
+        steps = " ".join(f"({x:.2f},{y:.2f})" for x, y in prediction.locations)
         answer = f"{printable(classes[label])} ({100 * probability:.2f} %)"
         return f"{printable(path)}: {answer}, path {steps}, {printable(picture)}"
     record = {"image": path, "class": classes[label], "label": label, "probability": probability}
-    record.update(probabilities=found.probabilities.tolist(), path=found.locations.tolist(), picture=picture)
+    record.update(probabilities=prediction.probabilities.tolist(), path=prediction.locations.tolist(), picture=picture)
     return json.dumps(record)
 
 
 def free_name(folder: str, path: str, taken: set[str]) -> str:
-    """Where the picture of an image goes: a name in `folder` that is not yet in `taken`, to which it is added."""
+    """Choose a name in `folder` for the picture of an image that is not in `taken`, and add it there."""
     stem = os.path.splitext(os.path.basename(path))[0][:60]
     number, name = 1, f"{stem}_path.png"
     while os.path.abspath(os.path.join(folder, name)) in taken:
@@ -181,10 +181,10 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, geometry: 
         path: the file.
         image: (C, H, W) uint8.
         locations: (T, 2).
-        geometry: the retina's, which says where a location lies and how large a patch is; None for a baseline.
+        geometry: the retina's, which gives the places and sizes of patches; None for a baseline.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     _, height, width = image.shape
     scale = max(1, 448 // max(height, width))  # whole, so that every pixel stays a square

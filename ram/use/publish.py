@@ -1,4 +1,4 @@
-"""Publish the best epoch of a training: test it, and write its weights and what is known of it to ckpt/published/.
+"""Publish the best epoch of a training: test it, and write its weights and their description to ckpt/published/.
 
     python -m ram.use.publish ckpt/ram_6_8x8_1_model_best.pdparams --name=mnist
 
@@ -32,14 +32,14 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     """Test the best checkpoint of a training, and write its two files, in float16 if float32 would be too large.
 
     Args:
-        path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for what is known of the training.
-        name: the preset that it was trained with.
+        path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for the history of the training.
+        name: the preset of the training.
         data_dir: folder of the data.
-        hardware: what it was trained on; None: this machine.
+        hardware: the hardware of the training; None: this machine.
         force: replace what is published under this name.
 
     Raises:
-        UserError: it cannot be published; nothing is changed then.
+        UserError: the checkpoint cannot be published; nothing is changed then.
     """
     from safetensors.numpy import save
 
@@ -58,7 +58,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
             break
     else:
         raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
-    # The weights that whoever reads the file gets:
+    # The errors are measured with the weights in the file, which are rounded.
     trained = trained._replace(weights={key: value.astype(np.float32) for key, value in rounded.items()})
     config.data_dir = data_dir
     facts = {
@@ -115,19 +115,19 @@ def errors(config: argparse.Namespace, trained: Trained) -> dict:
     from ram.evaluation import evaluate
 
     config.limit = None
-    found = {}
+    percent = {}
     for key, split, seed in (
         ("valid_error", get_train_valid(config)[1], config.random_seed),
         ("test_error", get_test(config), get_config([]).random_seed),
     ):
         model = build(fitted(trained, split), config)
         results = {M: evaluate(model, split, config.num_glimpses, M, "sampled", seed) for M in ROLLOUTS}
-        found[key] = {f"M={M}": round(100 - result.accuracy, 4) for M, result in results.items()}
-    return found
+        percent[key] = {f"M={M}": round(100 - result.accuracy, 4) for M, result in results.items()}
+    return percent
 
 
 def paddle_version() -> str:
-    """The version of Paddle that runs here."""
+    """Return the version of Paddle."""
     import paddle
 
     return str(paddle.__version__)
@@ -137,7 +137,7 @@ def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the flags.
 
     Raises:
-        UserError: for a flag that does not exist, or a value that is not allowed.
+        UserError: a flag does not exist, or a value is not allowed.
     """
     parser = Parser(prog="python -m ram.use.publish", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("checkpoint", help="<run>_model_best.pdparams of the training")
@@ -149,7 +149,7 @@ def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Publish what the arguments name."""
+    """Publish the checkpoint that the arguments name."""
     prepare_cpu()
     choose_device(False)
     publish(arguments.checkpoint, arguments.name, arguments.data_dir, arguments.hardware, arguments.force)
