@@ -122,7 +122,7 @@ class Trainer:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
             self.averaged.set_state_dict(self.model.state_dict())
             self.pairs = list(zip(self.averaged.parameters(), self.parameters))
-        self.stop, self.any_stopped = StopRequest(), False  # a signal to this process; whether any process got one
+        self.stop, self.any_stop = StopRequest(), False  # a signal to this process; whether any process got one
         self.class_weights = class_weights(config, train)
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.epoch, self.step = 0, 0  # epochs done, and steps done of the epoch under way
@@ -149,8 +149,7 @@ class Trainer:
             loss.backward()
         else:
             (loss * share.weight).backward()
-            stopped = self.stop.signum is not None
-            means, self.any_stopped = processes.join(self.parameters, means * share.weight, stopped)
+            means, self.any_stop = processes.join(self.parameters, means * share.weight, self.stop.signum is not None)
         values = means.tolist()
         if not math.isfinite(values[0]):
             raise NotFinite(f"the loss is {values[0]} at", self.step + 1, self.epoch + 1)
@@ -251,7 +250,7 @@ class Trainer:
         """Return the signal that stops the training, None without one; all processes agree on whether there is one."""
         if processes.world() == 1:
             return self.stop.signum
-        return (self.stop.signum or signal.SIGTERM) if self.any_stopped else None
+        return (self.stop.signum or signal.SIGTERM) if self.any_stop else None
 
     def interrupt(self, signum: int | None) -> None:
         """Raise Interrupted if a signal came; the state has been saved before."""
@@ -294,7 +293,7 @@ class Trainer:
                 self.train_epoch(stop)
                 self.end_epoch()
                 # This also holds all processes until the first has saved.
-                self.any_stopped = processes.total(np.array([float(stop.signum is not None)])).any()
+                self.any_stop = processes.total(np.array([float(stop.signum is not None)])).any()
                 self.interrupt(self.stop_signal())
         if self.epoch < c.epochs:
             print(f"[!] No improvement in {c.train_patience} epochs, stopping training.")
@@ -380,7 +379,7 @@ class Trainer:
         return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
 
     def start_from(self, weights: dict[str, np.ndarray]) -> str:
-        """Take what fits of a model's weights before the first step; describe what does not, which is drawn anew."""
+        """Load what fits of a model's weights before the first step; describe the rest, which is drawn anew."""
         return [load_fitting(model, weights) for model in self.models()][0]
 
     def load_state(self, state: dict) -> None:
