@@ -200,10 +200,12 @@ def held_out(n: int, valid_size: float, seed: int) -> tuple[np.ndarray, np.ndarr
         UserError: one of the two would be empty.
     """
     count = round(n * valid_size)
-    if not 0 < count < n:
+    if n < 2:
+        raise UserError(f"{n} training images cannot be divided into training and validation: there must be 2 or more")
+    if not 0 < count < n:  # since the count is rounded, half an image is enough
         raise UserError(
             f"--valid_size={valid_size} of {n} training images leaves {count} for validation and {n - count} for "
-            f"training: it must be between {1 / n:g} and {1 - 1 / n:g}"
+            f"training: it must be above {0.5 / n:.9g} and below {1 - 0.5 / n:.9g}"
         )
     raw = generator("split", seed).bit_generator.random_raw(n)  # sorted raw numbers: the same with every NumPy
     order = np.argsort(raw, kind="stable")

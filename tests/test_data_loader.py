@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -119,12 +120,29 @@ def test_held_out_divides(n, valid_size, seed):
     assert np.all(np.diff(train) > 0) and np.all(np.diff(valid) > 0)
 
 
+@pytest.mark.parametrize("n", [2, 3, 60, 601, 60000])
+def test_all_of_the_range_that_the_message_names_is_taken(n):
+    with pytest.raises(UserError) as caught:
+        held_out(n, 1e-9, 1)
+    low, high = map(float, re.search(r"above (\S+) and below (\S+)$", str(caught.value)).groups())
+    assert [len(held_out(n, value, 1)[1]) for value in (low + 1e-7, high - 1e-7)] == [1, n - 1]
+    for value in (low - 1e-7, high + 1e-7):
+        with pytest.raises(UserError, match="it must be above"):
+            held_out(n, value, 1)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_images_to_divide(n):
+    with pytest.raises(UserError, match=f"^{n} training images cannot be divided"):
+        held_out(n, 0.1, 1)
+
+
 def test_errors_name_the_value_and_what_would_be_right(tiny):
     with pytest.raises(UserError) as caught:
         get_train_valid(tiny(valid_size=0.001))
     assert str(caught.value) == (
         "--valid_size=0.001 of 200 training images leaves 0 for validation and 200 for training: "
-        "it must be between 0.005 and 0.995"
+        "it must be above 0.0025 and below 0.9975"
     )
     for get in (get_train_valid, get_test):
         with pytest.raises(UserError) as caught:
