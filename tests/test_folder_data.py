@@ -171,6 +171,9 @@ def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path,
     assert len(load(tmp_path, "train", 16)[0]) == 8
     message = error_of(tmp_path, image_size=17)
     assert "--image_size" in message and "17x17" in message and "8 images" in message
+    monkeypatch.setattr(folders, "MAX_BYTES", 5 * 2**24)
+    message = error_of(tmp_path, image_size=4096)  # 0.125 GiB
+    assert "take 0.1 GiB of memory" in message and "at most 0.078125 GiB" in message
 
 
 def test_images_that_are_too_large_need_image_size(tmp_path):

@@ -96,7 +96,7 @@ def _idx_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     if len(shape) != 3 or not all(shape):
         raise Damaged(f"images of shape {' x '.join(map(str, shape))}: number x height x width is expected")
     if max(shape[1:]) > MAX_SIDE or shape[0] * shape[1] * shape[2] > MAX_BYTES:
-        raise Damaged(f"too large: at most {MAX_BYTES / 2**30:g} GB, and sides of {MAX_SIDE}, are read")
+        raise Damaged(f"too large: at most {MAX_BYTES / 2**30:g} GiB, and sides of {MAX_SIDE}, are read")
     return shape[0], 1, shape[1], shape[2]
 
 
@@ -204,6 +204,6 @@ def _npz_shape(members: dict, prefix: str) -> tuple[int, int, int, int]:
         )
     if max(shape[1:3]) > MAX_SIDE or np.prod(shape, dtype=np.float64) > MAX_BYTES:
         raise Damaged(
-            f"its {prefix}_images are too large: at most {MAX_BYTES / 2**30:g} GB, and sides of {MAX_SIDE}, are read"
+            f"its {prefix}_images are too large: at most {MAX_BYTES / 2**30:g} GiB, and sides of {MAX_SIDE}, are read"
         )
     return shape[0], shape[3] if len(shape) == 4 else 1, shape[1], shape[2]

@@ -130,8 +130,9 @@ class Loader:
         needed = len(items) * int(np.prod(self.shape))
         if needed > MAX_BYTES:
             raise UserError(
-                f"the {len(items)} images in {self.layout.places[part]} take {needed / 2**30:.1f} GB of memory at "
-                f"{_size(self.shape)}: at most {MAX_BYTES / 2**30:g} GB are used; make them smaller with --image_size=N"
+                f"the {len(items)} images in {self.layout.places[part]} take {needed / 2**30:.1f} GiB of memory at "
+                f"{_size(self.shape)}: at most {MAX_BYTES / 2**30:g} GiB are used; make them smaller with "
+                "--image_size=N"
             )
         order = np.argsort(generator("folder").bit_generator.random_raw(len(items)), kind="stable")
         pixels, labels, count = np.empty((len(items), *self.shape), np.uint8), np.empty(len(items), np.int64), 0

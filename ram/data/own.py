@@ -180,7 +180,7 @@ def _fitted(images: np.ndarray, image_size: int | None) -> np.ndarray:
     if not image_size or images.shape[2:] == (image_size, image_size):
         return images
     if len(images) * images.shape[1] * image_size**2 > MAX_BYTES:
-        raise UserError(f"{len(images)} images of {image_size}x{image_size} take more than {MAX_BYTES / 2**30:g} GB")
+        raise UserError(f"{len(images)} images of {image_size}x{image_size} take more than {MAX_BYTES / 2**30:g} GiB")
     fitted = np.empty((*images.shape[:2], image_size, image_size), np.uint8)
     for number, image in enumerate(images):
         fitted[number] = fitting.fit(image, image_size, image_size)
