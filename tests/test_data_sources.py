@@ -6,6 +6,7 @@ import http.server
 import os
 import pickle
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -555,11 +556,23 @@ def test_interrupted_write_leaves_nothing(tiny, monkeypatch):
     assert tiny.stored() == {}
 
 
-def test_leftover_of_a_killed_download_is_not_read(tiny):
+def test_leftover_of_a_killed_download_is_not_read_and_goes_with_the_next(tiny):
     tiny.write(tiny.package)
     tiny.own.mkdir(parents=True)
-    (tiny.own / "t10k-labels-idx1-ubyte.1234.part").write_bytes(b"half")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, under_way, foreign = (
+        tiny.own / name
+        for name in (
+            f"t10k-labels-idx1-ubyte.{ended.pid}.part",
+            f"t10k-labels-idx1-ubyte.{os.getppid()}.part",  # its process is alive
+            f"notes.{ended.pid}.part",
+        )
+    )
+    for path in (left, under_way, foreign):
+        path.write_bytes(b"half")
     tiny.fetch()
+    assert not left.exists() and under_way.exists() and foreign.exists()
 
 
 def test_altered_download_is_refused(tiny, server):

@@ -14,6 +14,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ram.data.download import SourceFailed, download
 from ram.data.idx import Damaged, IdxFile, OtherContent, check, gunzip, parse_idx, to_idx
 from ram.data.npz import Archive
 from ram.data.wheel import Wheel
+from ram.system.leftovers import remove_leftovers
 from utils import UserError
 
 
@@ -257,6 +259,7 @@ def _keep(raw: bytes, folder: str, name: str, label: str) -> None:
     partial = f"{target}.{os.getpid()}.part"  # two processes may fetch at the same time
     try:
         os.makedirs(folder, exist_ok=True)
+        remove_leftovers(folder, rf"{re.escape(name)}\.(\d+)\.part")
         try:
             with open(partial, "wb") as stream:
                 stream.write(raw)

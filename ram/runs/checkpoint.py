@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
+from ram.system.leftovers import remove_leftovers
 from utils import UserError, file_access
 
 try:
@@ -197,7 +198,7 @@ def _replace(path, data, keep=None):
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     link = os.path.join(folder, f".{name}.{os.getpid()}.prev.tmp")
     with file_access("write", path, advice="; what was there before stands"):
-        _sweep(folder, name)
+        remove_leftovers(folder, rf"\.{re.escape(name)}\.(\d+)(\.prev)?\.tmp")  # of this very file
         try:
             with open(temporary, "xb") as file:  # "x" never follows a link
                 file.write(data)
@@ -223,29 +224,6 @@ def _second_name(path, link):
             shutil.copyfileobj(source, target)
             target.flush()
             os.fsync(target.fileno())
-
-
-def _sweep(folder, name):
-    """Remove the temporary files that killed processes left of this file."""
-    for entry in os.listdir(folder or "."):
-        match = re.fullmatch(rf"\.{re.escape(name)}\.(\d+)(\.prev)?\.tmp", entry)
-        if match and not _alive(int(match[1])):
-            try:
-                os.remove(os.path.join(folder, entry))
-            except OSError:
-                pass
-
-
-def _alive(pid):
-    if os.name != "posix":  # there os.kill would end the process, and a file that is in use cannot be removed anyway
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return pid != os.getpid()  # an earlier process had this number, as happens in containers
 
 
 def _sync_folder(folder):
