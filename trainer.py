@@ -346,7 +346,7 @@ class Trainer:
         )
 
     def follow_plateau(self, valid_loss: float) -> None:
-        """Cut the rate of the plateau schedule after lr_patience + 1 epochs without a lower validation loss."""
+        """Cut the rate after lr_patience + 1 epochs in a row without a lower validation loss, as PyTorch counts."""
         if valid_loss < self.lowest_loss:
             self.lowest_loss, self.epochs_since_lower = valid_loss, 0
             return
