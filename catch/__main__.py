@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from catch.config import FREE, PLAYER, adopt, get_config, run_name, settings
+from catch.config import PLAYER, adopt, get_config, run_name, settings
 from ram.runs import checkpoint
 from ram.system.command import command_line
 from ram.system.cpu import choose_device
@@ -63,12 +63,14 @@ def train(config) -> list[dict]:
         make_folder(folder)
     with checkpoint.RunLock(files.lock):
         state = None
-        if config.resume:
+        if config.resume and (config.resume != "auto" or files.started()):
             if not files.started():
                 raise UserError(f"there is nothing to resume: {files.latest} does not exist; leave --resume out")
             state = checkpoint.read_latest(files.latest)
-            saved = state.get("settings")
-            adopt(config, saved, files.latest, [name for name in settings(config) if name not in FREE])
+            if config.resume == "auto" and state.get("settings") != settings(config):
+                state = None  # a training of other settings: a new one begins
+            else:
+                adopt(config, state.get("settings"), files.latest, list(settings(config)))
 
         def save(content: dict) -> None:
             checkpoint.write_latest(files.latest, {"settings": settings(config), **content})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import Parser, number, str2bool
+from config import Parser, bool_or_auto, number, str2bool
 from utils import UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.
@@ -69,7 +69,12 @@ def build_parser() -> Parser:
 
     group = parser.add_argument_group("Running")
     group.add_argument("--is_train", **switch, default=True, help="train, or play test games")
-    group.add_argument("--resume", **switch, default=False, help="go on where the last run of this name stopped")
+    group.add_argument(
+        "--resume",
+        **{**switch, "type": bool_or_auto},
+        default=False,
+        help="go on where the last run of this name stopped; auto: if it has these very settings, else start",
+    )
     group.add_argument("--watch", metavar="FILE", default=None, help="film a few games as a GIF")
     group.add_argument("--num_games", type=size, default=10_000, help="test games to play")
     group.add_argument("--weights", metavar="FILE", default=None, help="play with the weights in this file")

@@ -359,7 +359,7 @@ def state_in(folder) -> dict:
 def undisturbed(tmp_path_factory):
     """The folder of a tiny training that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = ran(folder, *TINY)
+    done = ran(folder, *TINY, "--resume=auto")  # there is nothing to go on with
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -393,16 +393,19 @@ def test_a_stopped_training_goes_on_to_the_same_bits(undisturbed, tmp_path, how)
         for folder in (tmp_path, undisturbed)
     ]
     assert logs[0] == logs[1] and len(logs[0]) == 11
-    again = ran(tmp_path, "--size=8", "--resume=True")
+    again = ran(tmp_path, *TINY, "--resume=auto")
     assert again.returncode == 0 and "is finished" in again.stdout and same(state_in(tmp_path), state_in(undisturbed))
 
 
 def test_a_new_training_moves_the_old_one_aside(undisturbed, tmp_path):
-    (tmp_path / "catch_8_seed1_ckpt.pdparams").write_bytes(b"precious")
-    done = ran(tmp_path, *TINY)
+    older = state_in(undisturbed)
+    path = tmp_path / "catch_8_seed1_ckpt.pdparams"
+    checkpoint.write(str(path), {**older, "settings": {**older["settings"], "init_lr": 0.5}})
+    before = path.read_bytes()
+    done = ran(tmp_path, *TINY, "--resume=auto")
     assert done.returncode == 0 and "was moved to" in done.stdout
     (kept,) = tmp_path.glob("old/*/catch_8_seed1_ckpt.pdparams")
-    assert kept.read_bytes() == b"precious" and same(state_in(tmp_path), state_in(undisturbed))
+    assert kept.read_bytes() == before and same(state_in(tmp_path), state_in(undisturbed))
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
@@ -533,3 +536,16 @@ def test_the_curve_is_drawn_from_logs(undisturbed, tmp_path):
     for arguments in ([], [str(tmp_path / "x.png"), str(ROOT / "README.md")], ["x.png", str(tmp_path / "missing")]):
         with pytest.raises(UserError):
             curve.main(arguments)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script for bash")
+def test_the_experiments_train_and_test_every_row(tmp_path):
+    (tmp_path / "python").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/commands\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", str(ROOT / "experiments" / "catch.sh"), "--frames=20000"], env=environment, check=True)
+    commands = [line.split() for line in (tmp_path / "commands").read_text().splitlines()]
+    configs = [get_config(words[2:]) for words in commands if words[:2] == ["-m", "catch"]]
+    trained = [run_name(config) for config in configs if config.is_train and not config.watch]
+    assert len(trained) == len(set(trained)) == 6 and {config.frames for config in configs} == {20000}
+    assert [run_name(config) for config in configs if not config.is_train] == trained and configs[-1].watch

@@ -13,7 +13,8 @@ from helpers import ROOT, folders
 from config import get_config, run_name
 from ram.runs.settings import deciding, settings
 
-SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name != "common.sh")
+OTHERS = {"common.sh", "catch.sh"}  # what the others share, and a script of `python -m catch`
+SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name not in OTHERS)
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
 
 
