@@ -794,7 +794,8 @@ def test_training_takes_what_fits_of_another_architecture(place, seeds_file, cap
     own.run(*SHORT, f"--weights={path}", "--patch_size=7", "--optimizer=sgd", "--init_lr=1e-30")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "Starting from the weights" in line]
     assert line.endswith("is drawn anew: sensor.fc1.weight ([64, 128] there, [49, 128] here)")
-    state = checkpoint.read(str(place.ckpt / "ram_6_7x7_1_ckpt.pdparams"))["model"]
+    (latest,) = place.ckpt.glob("ram_6_7x7_1*_ckpt.pdparams")
+    state = checkpoint.read(str(latest))["model"]
     for name, value in model.state_dict().items():
         assert name == "sensor.fc1.weight" or np.allclose(state[name], value.numpy(), rtol=0, atol=1e-20)
 
