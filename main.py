@@ -19,7 +19,7 @@ import sys
 
 from config import OWN, data_set, get_config
 from ram.runs import checkpoint, published, seeds
-from ram.runs.files import RunFiles, locked, move_aside, write_skipped
+from ram.runs.files import RunFiles, locked, move_aside, refuse_links, write_skipped
 from ram.runs.find import find
 from ram.runs.settings import adopt, settings
 from ram.runs.sizes import settle
@@ -85,6 +85,7 @@ def train(config) -> list[dict]:
     files = RunFiles(config)
     for folder in (config.ckpt_dir, config.logs_dir, config.plots_dir):
         make_folder(folder)
+    refuse_links(files.of_a_run())
     with locked(*files.locks):
         state = read_state(config, files) if config.resume else None
         with processes.first_alone():

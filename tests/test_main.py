@@ -715,6 +715,51 @@ def test_what_a_test_does_not_read_from_the_checkpoint_is_what_the_manual_says(p
         assert all(f"`--{name}`" in names for name in chosen), page
 
 
+# ---- links
+
+
+@posix
+def test_file_of_a_run_that_is_a_link_out_of_its_folder_is_refused(place, tmp_path):
+    """Or the log would be added to somebody's file, and the lock would empty it."""
+    place.run(*SHORT)
+    files = RunFiles(get_config(place.arguments()))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in map(
+        Path, [*files.locks, files.latest, files.previous, files.best, files.params, files.log, files.plots]
+    ):
+        kept = path.rename(path.with_name("kept"))
+        victim = elsewhere / path.name
+        (shutil.copytree if kept.is_dir() else shutil.copy)(kept, victim)
+        content = None if victim.is_dir() else victim.read_bytes()
+        path.symlink_to(victim)
+        before = place.files()
+        for flags in (SHORT, ["--resume", "--epochs=3"]):
+            message = refusal(place, *flags)
+            assert path.name in message and "is a link out of its folder" in message
+        assert place.files() == before and path.is_symlink()
+        assert victim.is_dir() or victim.read_bytes() == content
+        path.unlink()
+        kept.rename(path)
+    best = Path(files.best)
+    best.symlink_to(best.rename(elsewhere / "moved"))
+    assert "is a link out of its folder" in refusal(place, "--is_train=False")
+    best.unlink()
+    best.symlink_to((elsewhere / "moved").rename(place.ckpt / "moved"))
+    place.run("--is_train=False")  # within the folder
+
+
+@posix
+def test_folders_of_a_run_may_be_links(place, tmp_path):
+    for folder in (place.ckpt, place.logs, place.plots):
+        (tmp_path / "elsewhere" / folder.name).mkdir(parents=True)
+        folder.symlink_to(tmp_path / "elsewhere" / folder.name)
+    place.run(*SHORT)
+    place.run("--resume", "--epochs=3")
+    place.run("--is_train=False")
+    assert (tmp_path / "elsewhere" / "ckpt" / place.best.name).exists()
+
+
 # ---- weights from a file
 
 

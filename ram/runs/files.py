@@ -8,7 +8,7 @@ import os
 from config import run_name
 from ram.runs import checkpoint
 from ram.system import processes
-from utils import file_access, make_folder, printable
+from utils import UserError, file_access, make_folder, printable
 
 
 class RunFiles:
@@ -55,9 +55,25 @@ def locks_of(config, name: str) -> list[str]:
     return [os.path.join(folder, name + ".lock") for folder in folders]
 
 
+def refuse_links(paths: list[str]) -> None:
+    """Raise UserError where a file of a run is a link out of its folder, which may be a link itself.
+
+    What a run writes would replace somebody's file elsewhere.
+    """
+    for path in paths:
+        folder = os.path.realpath(os.path.dirname(path) or ".")
+        if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(folder, "")):
+            raise UserError(f"{path} is a link out of its folder, which is not followed; a link to a folder may be")
+
+
 @contextlib.contextmanager
 def locked(*paths: str):
-    """Hold the locks of these paths in the first of several processes; in the others, do nothing."""
+    """Hold the locks of these paths in the first of several processes; in the others, do nothing.
+
+    Raises:
+        UserError: another process holds one, or a lock is a link out of its folder, since locking empties the file.
+    """
+    refuse_links(list(paths))
     with contextlib.ExitStack() as locks:
         for path in paths if processes.is_first() else ():
             locks.enter_context(checkpoint.RunLock(path))

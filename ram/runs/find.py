@@ -7,7 +7,7 @@ import os
 
 from config import ARCHITECTURE, DATA, get_config
 from ram.runs import published, sizes
-from ram.runs.files import RunFiles
+from ram.runs.files import RunFiles, refuse_links
 from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, differences, settings
 from ram.runs.weights import Trained, read
@@ -63,4 +63,5 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
             f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "
             f"{sizes.hint(config) or published.offer()}"
         )
+    refuse_links([path])
     return path
