@@ -272,7 +272,7 @@ class Trainer:
         return model
 
     def models(self) -> list[RecurrentAttention | Baseline]:
-        """The trained model, and the averaged one if there is one."""
+        """Return the trained model, and the averaged one if there is one."""
         return [self.model] if self.averaged is None else [self.model, self.averaged]
 
     def fit(self) -> list[dict]:

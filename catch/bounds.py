@@ -1,4 +1,4 @@
-"""What can be caught at all: by chance, and by a perfect player who sees every pixel of every frame.
+"""Compute how much can be caught: by chance, and by a perfect player who sees every pixel of every frame.
 
 python -m catch.bounds
 """

@@ -1,4 +1,4 @@
-"""The flags of Catch, what they may be, and the name of a run."""
+"""Define the flags of Catch, their limits, and the name of a run."""
 
 from __future__ import annotations
 

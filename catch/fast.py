@@ -1,6 +1,4 @@
-"""What makes training fast: glimpses from coordinates, and gradients of T steps at once. The tests hold each equal to
-the plain form.
-"""
+"""Train faster: glimpses from coordinates, gradients of T steps at once; tests compare them with the plain forms."""
 
 from __future__ import annotations
 
@@ -72,7 +70,7 @@ class Recurrence(PyLayer):
 
     @staticmethod
     def forward(ctx, inputs, h2h):
-        """From inputs (T, B, 4D) and h2h's weight (D, 4D) to the states h_t (T*B, D)."""
+        """Compute the states h_t (T*B, D) from inputs (T, B, 4D) and h2h's weight (D, 4D)."""
         states, kept, c = [], [], None
         for z in inputs.unbind(0):  # (B, 4D)
             z = z + paddle.matmul(states[-1], h2h) if states else z

@@ -1,4 +1,4 @@
-"""Films of games: the screen with the frames of the retina, and what the retina sees."""
+"""Film games: the screen with the frames of the retina, and what the retina sees."""
 
 from __future__ import annotations
 

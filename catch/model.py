@@ -53,7 +53,7 @@ class Baseline(nn.Layer):
         self.fc_b = nn.Linear(units, 1)
 
     def forward(self, h_t: paddle.Tensor, truth: paddle.Tensor) -> paddle.Tensor:
-        """From h_t (n, D) and truth (n, truth_size) to b_t (n,) in (0, 1)."""
+        """Compute b_t (n,) in (0, 1) from h_t (n, D) and truth (n, truth_size)."""
         hidden = F.relu(affine(h_t.detach(), self.fc_h) + affine(truth, self.fc_truth))
         hidden = F.relu(affine(hidden, self.fc))
         return F.sigmoid(self.fc_b(hidden)).squeeze(1)

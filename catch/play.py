@@ -1,4 +1,4 @@
-"""Playing many games in lockstep, and what came of it."""
+"""Play many games in lockstep, and record them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def log_density(chosen, mean, std: float):
 
 
 class Result(NamedTuple):
-    """How a player did."""
+    """The result of a player's games."""
 
     caught: int
     count: int
@@ -115,7 +115,7 @@ class Result(NamedTuple):
         return 100 * self.caught / self.count
 
     def line(self) -> str:
-        """The line that a test prints."""
+        """Write the line that a test prints."""
         return f"[*] Caught: {self.caught}/{self.count} ({self.percent:.2f}%)"
 
 

@@ -1,4 +1,4 @@
-"""Publish a trained player: its weights without the optimizer's state, and a JSON that says how it does.
+"""Publish a trained player: its weights without the optimizer's state, and a JSON with its results.
 
 python -m catch.publish [the flags of its training]
 """

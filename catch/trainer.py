@@ -1,4 +1,4 @@
-"""Learning to play: one REINFORCE loss for actions and locations, from the final reward alone (paper, section 3.2).
+"""Learn to play: one REINFORCE loss for actions and locations, from the final reward alone (paper, section 3.2).
 
 A training is a pure function of its settings: games come from (seed, game), noise and order from (seed, step). What a
 checkpoint has to hold is the weights, Adam's moments and the number of the step.

@@ -77,7 +77,7 @@ def complete(trained: Trained, config) -> Trained:
     shape = (1, side, side) if trained.image_shape is None else trained.image_shape
     whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(length) is int for length in shape)
     if not whole or shape[0] not in (1, 3) or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
-        raise UserError(f"{path} cannot be used: images of {shape!r} are neither grey nor RGB")
+        raise UserError(f"{path} cannot be used: images of {shape!r} are neither gray nor RGB")
     if bias is None or bias.ndim != 1:
         raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
     classes = default_classes(config, len(bias)) if trained.classes is None else trained.classes

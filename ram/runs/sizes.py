@@ -1,4 +1,4 @@
-"""Large images: the flags about looking that were not given follow from the size of a data set's images.
+"""Choose the flags about looking that were not given, by the size of a data set's images.
 
 Up to 32x32 pixels the defaults stay. Above, the finest patch is an eighth of the longer side, rounded up to an even
 number; patches double until the widest is half of that side; and there are 8 glimpses, or as many as it takes for all
@@ -103,7 +103,7 @@ def as_flags(values: dict[str, int]) -> str:
 
 
 def hint(config: argparse.Namespace) -> str:
-    """Say which flags find a run whose name depends on the size of its images, where these are not there; or ""."""
+    """Name the flags that find a run whose name depends on the size of images which are missing; "" if none do."""
     if config.dataset not in OWN or config.model != "ram":
         return ""
     try:

@@ -24,7 +24,7 @@ def both_installed() -> bool:
 
 
 def reason() -> str:
-    """Say why Paddle, which is imported, has no GPU to use."""
+    """Tell why Paddle, which is imported, has no GPU to use."""
     import paddle
 
     if not paddle.is_compiled_with_cuda():
@@ -37,7 +37,7 @@ def reason() -> str:
 
 
 def no_driver() -> str:
-    """Say what NVIDIA's driver answers, or that there is none."""
+    """Describe the answer of NVIDIA's driver, or that there is none."""
     import paddle
 
     try:

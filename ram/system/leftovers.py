@@ -1,4 +1,4 @@
-"""Files that a process began under a name of its own and left when it was killed."""
+"""Remove the temporary files of processes that were killed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 
 
 def remove_leftovers(folder: str, pattern: str) -> None:
-    """Remove the files in a folder that a process which is gone left there; what cannot be removed stays.
+    """Remove the files in a folder that ended processes left there; what cannot be removed stays.
 
     Args:
         folder: the folder; "" is the working folder.
-        pattern: regular expression that the whole name matches; its first group is the number of the process.
+        pattern: regular expression for the whole name; its first group is the number of the process.
 
     Raises:
         OSError: the folder cannot be read.
@@ -35,4 +35,4 @@ def is_alive(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return pid != os.getpid()  # one of an earlier process with this number, as containers hand them out again
+    return pid != os.getpid()  # an earlier process had this number, as happens in containers

@@ -237,7 +237,7 @@ def check_onnx(path: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Say in one line what another package raised."""
+    """Return the first line of another package's error."""
     return printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
 
 
