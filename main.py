@@ -51,7 +51,8 @@ def main(config) -> int:
         prepare_cpu()
         choose_device(config.use_gpu)
         with processes.together():
-            settle(config)
+            uses_a_model = config.predict or config.export or config.export_onnx
+            settle(config, trains=config.is_train and not uses_a_model)
             if config.predict:
                 return 1 if processes.is_first() and predict(config, out) else 0
             if config.resume == "auto":

@@ -56,7 +56,6 @@ def trained_model(config):
     from data_loader import get_test
     from ram.build import build
 
-    settle(config)
     trained = find(config)
     if config.model != "ram":
         raise UserError(f"--model={config.model} sees the whole image at once: there are no glimpses to draw")
@@ -208,7 +207,9 @@ def run(argv: list[str]) -> None:
         given = f"{argv[0]!r} is not a command" if argv else "a command is missing"
         raise UserError(f"{given}: it must be one of {', '.join(COMMANDS)}; --help says more")
     draw, _ = COMMANDS[argv[0]]
-    draw(parse(argv[0], argv[1:]))
+    config = parse(argv[0], argv[1:])
+    settle(config, trains=False)
+    draw(config)
 
 
 if __name__ == "__main__":

@@ -893,3 +893,45 @@ def test_limits_of_arrays(monkeypatch, tmp_path):
     write_idx(tmp_path / "set")
     with pytest.raises(UserError, match="too large"):
         arrays.idx_set(str(tmp_path / "set")).read("train")
+
+
+def test_12_pictures_find_the_run_of_large_images(tmp_path, place):
+    data = tmp_path / "set"
+    for part in ("train", "test"):
+        write_classes(data / part, {"a": 4, "b": 4}, (40, 48))
+    assert run_bare(place, data, "--plot_freq=1")[0] == 0
+    for command in (["glimpses", "--num_images=2"], ["training"]):
+        with mock.patch.object(sys, "argv", ["visualize.py", command[0], *bare(place, data), *command[1:]]):
+            runpy.run_path(str(ROOT / "visualize.py"), run_name="__main__")
+    assert list((place.root / "plots").rglob("ram_8_8x8_2_k3_*"))
+
+
+def test_13_validation_images_that_the_weights_have_seen_are_counted(tmp_path, place):
+    data = tmp_path / "set"
+    write_classes(data / "train", {"a": 30, "b": 12})
+    place.run(data, "--valid_size=0.5")
+    (path,) = (place.root / "ckpt").glob("*model_best.pdparams")
+    kept = str(tmp_path / "first.pdparams")
+    shutil.copy(path, kept)
+    assert "[!]" not in place.run(data, f"--weights={kept}", "--valid_size=0.5")
+    out = place.run(data, f"--weights={kept}", "--valid_size=0.5", "--random_seed=2")
+    first, second = (
+        get_train_valid(get_config(place.arguments(data, "--valid_size=0.5", f"--random_seed={seed}")))
+        for seed in (1, 2)
+    )
+    seen = len(np.intersect1d(first[0].rows, second[1].rows))
+    assert seen > 0 and f"{seen} of the 21 validation images were among those" in out
+    write(data / "train" / "a" / "new.png")
+    assert "validation images were" not in place.run(data, f"--weights={kept}", "--random_seed=2")
+
+
+@posix
+def test_names_with_line_breaks_stay_in_one_line(tmp_path, place):
+    data = tmp_path / "set"
+    write_classes(data / "train", {"a\nb": 4, "c": 4})
+    out = place.run(data)
+    assert "Train on" in out and place.best(data)["classes"] == ["a\\nb", "c"]
+    write(data / "train" / "c" / "odd\nsize.png", size=(5, 5))
+    assert "5x5" in place.refuse(data)
+    (data / "train" / "c" / "odd\nsize.png").write_bytes(b"none")
+    assert "odd\\nsize.png" in place.refuse(data)

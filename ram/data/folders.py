@@ -114,7 +114,8 @@ class Loader:
             if found:
                 if max(found) > MAX_SIDE:
                     raise UserError(
-                        f"{item.path} is {found[0]}x{found[1]}: give --image_size=N, with N of at most {MAX_SIDE}"
+                        f"{printable(item.path)} is {found[0]}x{found[1]}: give --image_size=N, with N of at most "
+                        f"{MAX_SIDE}"
                     )
                 return (self.channels, *found), item.path
         raise self.unusable()
@@ -155,7 +156,7 @@ class Loader:
             return fitting.fit(image, self.image_size, self.image_size)
         if image.shape != self.shape:
             raise UserError(
-                f"{item.path} is {_size(image.shape)}, but {self.model} is {_size(self.shape)}: "
+                f"{printable(item.path)} is {_size(image.shape)}, but {printable(self.model)} is {_size(self.shape)}: "
                 "give --image_size=N to make all of them squares of one size"
             )
         return image

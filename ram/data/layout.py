@@ -182,7 +182,7 @@ def _from_folders(layout: Layout, folder: str, part: str, notes: list[str]) -> L
         if not found and part == "train":
             what = _endings(ignored - before)
             raise UserError(
-                f"{parent.path} has no images in it{what and ', but ' + what}: remove it, or put some there"
+                f"{printable(parent.path)} has no images in it{what and ', but ' + what}: remove it, or put some there"
             )
     if ignored:
         lost = f" ({beside} of them in no folder of a class)" if beside else ""
@@ -222,8 +222,8 @@ def _check_inside(layout: Layout, path: str) -> None:
     """Raise UserError where a path leads out of the data set, unless that is allowed."""
     if not layout.follow_links and leads_out(path, layout.root):
         raise UserError(
-            f"{path} is a link out of {layout.root}, or leads out of it by its name, and is not followed: copy what it "
-            "points to, or give --follow_links=True"
+            f"{printable(path)} is a link out of {printable(layout.root)}, or leads out of it by its name, and is not "
+            "followed: copy what it points to, or give --follow_links=True"
         )
 
 

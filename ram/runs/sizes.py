@@ -23,19 +23,22 @@ MOST_PATCHES, MOST_GLIMPSES = 8, 32
 LEAST_SEEN, LEAST_WIDTH = 0.1, 1 / 3  # of the area, and of the longer side: below, there is a line of advice
 
 
-def settle(config: argparse.Namespace) -> None:
+def settle(config: argparse.Namespace, trains: bool) -> None:
     """Set the flags that follow from the size of the images, in place, before the run is named; and print them.
+
+    Args:
+        config: settings.
+        trains: whether a training is to begin, or to go on.
 
     Raises:
         UserError: a training begins, and the data set cannot be read.
     """
-    uses_a_model = bool(config.predict or config.export or config.export_onnx or not config.is_train)
-    if config.dataset not in OWN or config.model != "ram" or (config.weights and uses_a_model):
+    if config.dataset not in OWN or config.model != "ram" or (config.weights and not trains):
         return
     try:
         size = image_size(config)
     except UserError:
-        if not uses_a_model:
+        if trains:
             raise
         size = None
     if size is None:
@@ -45,7 +48,7 @@ def settle(config: argparse.Namespace) -> None:
     if max(size) > SMALL and len(given) < len(FLAGS):
         vars(config).update(suited)
         own.note([f"[*] Images of {size[0]}x{size[1]}: {as_flags(suited)} follow from their size"])
-    if given and not uses_a_model:
+    if given and trains:
         advise(config, size)
 
 
