@@ -157,12 +157,7 @@ class CanvasSplit(Split):
         images, labels = self.split.batch(indices, epoch)
         draws = self._draw(epoch)[self.rows[indices]]  # (B, 2 + 5 * num_clutter)
         canvases = np.zeros((len(images), *self.image_shape), np.uint8)  # (B, C, S, S)
-        if self.num_clutter:
-            which, cut_y, cut_x, y, x = draws[:, 2:].reshape(-1, self.num_clutter, 5).transpose(2, 1, 0)  # (n, B) each
-            crops = sliding_window_view(self.images, (CLUTTER, CLUTTER), axis=(2, 3))
-            pieces = crops[self.rows[which], :, cut_y, cut_x]  # (n, B, C, 8, 8)
-            for k in range(self.num_clutter):
-                add_saturating(canvases, pieces[k], y[k], x[k])
+        add_clutter(canvases, self.images, self.rows, draws[:, 2:])
         add_saturating(canvases, images, draws[:, 0], draws[:, 1])
         return canvases, labels
 
@@ -181,11 +176,32 @@ class CanvasSplit(Split):
         if self._drawn is None or self._drawn[0] != epoch:
             _, height, width = self.split.image_shape
             size = self.image_shape[-1]
-            piece = [len(self.rows), height - CLUTTER + 1, width - CLUTTER + 1, size - CLUTTER + 1, size - CLUTTER + 1]
+            piece = clutter_ranges(len(self.rows), self.split.image_shape, size)
             ranges = [size - height + 1, size - width + 1] + self.num_clutter * piece
             key = (self.seed, epoch) if self.name == "train" else ()
             self._drawn = (epoch, portable_integers(ranges, len(self.images), f"canvas-{self.name}", *key))
         return self._drawn[1]
+
+
+def clutter_ranges(count: int, image_shape: tuple[int, int, int], size: int) -> list[int]:
+    """Return the ranges of the five numbers of a piece: image of `count`, y, x of the crop, y, x on the canvas."""
+    _, height, width = image_shape
+    return [count, height - CLUTTER + 1, width - CLUTTER + 1, size - CLUTTER + 1, size - CLUTTER + 1]
+
+
+def add_clutter(canvases: np.ndarray, images: np.ndarray, rows: np.ndarray, numbers: np.ndarray) -> None:
+    """Add n pieces of images in place to each of the canvases (B, C, S, S).
+
+    Args:
+        canvases: uint8.
+        images: (A, C, H, W) uint8, from which pieces are cut.
+        rows: (N,) which images may be cut.
+        numbers: (B, 5 n), see `clutter_ranges`; the first is a place in `rows`.
+    """
+    pieces = numbers.reshape(len(canvases), -1, 5).transpose(1, 2, 0)  # (n, 5, B)
+    crops = sliding_window_view(images, (CLUTTER, CLUTTER), axis=(2, 3))
+    for which, cut_y, cut_x, y, x in pieces:  # (B,) each
+        add_saturating(canvases, crops[rows[which], :, cut_y, cut_x], y, x)
 
 
 def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
@@ -246,9 +262,15 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     return _on_canvas(config, train), _on_canvas(config, valid)
 
 
-def get_test(config: Namespace, data: dict | None = None) -> Split:
-    """Make the test split; see `get_train_valid` for config and errors, `data` is what the tested model has kept."""
-    parts, about, skipped = _parts(config, ("test",), data)
+def get_test(config: Namespace, data: dict | None = None, local: bool = False) -> Split:
+    """Make the test split; see `get_train_valid` for config and errors.
+
+    Args:
+        config: the settings.
+        data: what the tested model has kept of its own data set.
+        local: whether nothing is fetched, and no file changed.
+    """
+    parts, about, skipped = _parts(config, ("test",), data, local)
     images, labels, classes = parts["test"]
     rows = np.arange(len(images))
     return _on_canvas(
@@ -256,17 +278,17 @@ def get_test(config: Namespace, data: dict | None = None) -> Split:
     )
 
 
-def _parts(config: Namespace, wanted: tuple[str, ...], data: dict | None) -> own.Loaded:
+def _parts(config: Namespace, wanted: tuple[str, ...], data: dict | None, local: bool = False) -> own.Loaded:
     """Load parts of a data set, those of `wanted` that are there."""
     if config.dataset in OWN:
         return own.load(config, wanted, data)
-    return own.Loaded({wanted[0]: Part(*_load(config, wanted[0]))}, {}, {})
+    return own.Loaded({wanted[0]: Part(*_load(config, wanted[0], local))}, {}, {})
 
 
-def _load(config: Namespace, part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _load(config: Namespace, part: str, local: bool = False) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Load images (A, C, H, W), labels (A,) and the names of the classes of one file."""
     name = config.source if config.dataset in CANVASES else config.dataset
-    arrays = fetch(name, config.data_dir)
+    arrays = fetch(name, config.data_dir, local)
     return arrays[f"{part}_images"][:, None], arrays[f"{part}_labels"], list(DATASETS[name].classes)
 
 

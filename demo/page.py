@@ -1,0 +1,103 @@
+"""The page: files of web/ in one Gradio component, and the event through which they ask the server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from demo.answers import answer
+from demo.limits import BodyLimit
+from demo.networks import Network
+
+WEB = Path(__file__).resolve().parent / "web"
+MANUAL = Path(__file__).resolve().parent.parent / "docs"
+SCRIPTS = ("colors.js", "pad.js", "eye.js", "belief.js", "upload.js", "page.js")
+VISITORS = 200  # that may wait for an answer at once
+MAX_BODY = 12 * 2**20  # bytes of a request
+# Fonts of the visitor's own machine: Gradio's themes would fetch theirs from another.
+FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+# The bar that leads to the pages of the manual would lead back to the first one alone.
+CSS = ".nav-holder { display: none; } .gradio-container { padding: 8px 0; }"
+# What the server sends comes back through a component of its own: a change of its value redraws nothing of the page.
+LISTEN = "watch('value', () => document.dispatchEvent(new CustomEvent('ram-answer', {detail: props.value})))"
+
+
+def build_page(networks: dict[str, Network]) -> gr.Blocks:
+    """Build the page for networks by their keys; the first is the one that it begins with."""
+
+    def ask(event: gr.EventData) -> dict:
+        return answer(networks, event._data)
+
+    with gr.Blocks(title="Watch it look", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as page:
+        screen = gr.HTML(
+            html_template=read("page.html"),
+            css_template=read("page.css"),
+            js_on_load=script(networks),
+            apply_default_css=False,
+        )
+        answers = gr.HTML(value=None, html_template="", js_on_load=LISTEN, visible="hidden")
+        screen.ask(
+            ask,
+            None,
+            answers,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=1,  # Paddle uses all cores for one visitor
+            api_visibility="private",
+        )
+    for language, file in (("en", MANUAL / "demo.md"), ("zh", MANUAL / "zh_CN" / "demo.md")):
+        with page.route("manual", f"/manual-{language}", show_in_navbar=False):
+            gr.Markdown(manual(file))
+    page.queue(max_size=VISITORS, api_open=False)
+    return page
+
+
+def manual(file: Path) -> str:
+    """Read a page of the manual without its pictures and links, which lead to files that are not served."""
+    text = re.sub(r"^(!\[|<img ).*\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+
+
+def script(networks: dict[str, Network]) -> str:
+    """Join the scripts of the page, with what they need to know."""
+    known = {
+        "words": json.loads(read("words.json")),
+        "networks": [{"key": key, **network.about()} for key, network in networks.items()],
+    }
+    # "ask" is the event's name; Gradio looks for it in quotes.
+    return "\n".join([f"const KNOWN = {json.dumps(known)};", *map(read, SCRIPTS)])
+
+
+def read(name: str) -> str:
+    """Read a file of web/."""
+    return (WEB / name).read_text(encoding="utf-8")
+
+
+def launch(page: gr.Blocks, host: str, port: int) -> None:
+    """Serve the page until the process is stopped."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else Gradio's look at its own server is reported
+    page.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        theme=gr.themes.Base(**FONTS),
+        app_kwargs={"middleware": [Middleware(BodyLimit, most=MAX_BODY)]},
+        max_file_size=MAX_BODY,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        css=CSS,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    print(f"[*] The page is at http://{shown}:{port}; Ctrl-C ends it")
+    page.block_thread()
