@@ -411,9 +411,10 @@ VARIANTS = {
     "location_mean": ["tanh", "linear"],
     "pixel_mean": [0.0, 0.1, -0.1],
     "pixel_std": [1.0, 0.1, 0.11],
-    "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder"],
+    "dataset": ["mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx"],
     "data_dir": ["./data", "a", "32_a"],
     "image_size": [None, 32, 3],
+    "test_size": [0.2, 0.3, 0.0],
     "source": ["mnist", "fashion_mnist"],
     "canvas_size": [60, 100, 28],
     "num_clutter": [4, 8, 0],
@@ -424,10 +425,12 @@ experiments = st.fixed_dictionaries({name: st.sampled_from(values) for name, val
 def what_it_is(flags):
     """The flags that make a model or a data set: a canvas has a source and a size, clutter has a number of pieces."""
     unused = []
-    if flags["dataset"] in ("mnist", "fashion_mnist", "folder"):
+    if flags["dataset"] in ("mnist", "fashion_mnist", "folder", "idx"):
         unused += ["source", "canvas_size"]
     if flags["dataset"] != "folder":
-        unused += ["data_dir", "image_size"]
+        unused += ["image_size", "test_size"]
+    if flags["dataset"] not in ("folder", "idx"):
+        unused += ["data_dir"]
     if flags["dataset"] != "cluttered_mnist":
         unused += ["num_clutter"]
     return {name: value for name, value in flags.items() if name not in unused}
@@ -449,7 +452,7 @@ def test_no_two_experiments_share_a_name(flags, changes):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_flag_that_makes_another_model_or_data_set_makes_another_name(name):
-    dataset = "folder" if name in ("data_dir", "image_size") else "cluttered_mnist"
+    dataset = "folder" if name in ("data_dir", "image_size", "test_size") else "cluttered_mnist"
     names = {run_name(config_of({"dataset": dataset, name: value})) for value in VARIANTS[name]}
     assert len(names) == len(VARIANTS[name])
 

@@ -170,7 +170,7 @@ def _load_arrays(found: ArraySet, wanted: tuple[str, ...], image_size: int | Non
             raise UserError(f"{found.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
         parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
     note(found.notes)
-    about = {"by_class": data is None or _by_class(data)}
+    about = {"background": "black", "by_class": data is None or _by_class(data)}
     about.update({part: kept.of_arrays(*parts[part]) for part in ("train", "valid") if part in parts})
     return Loaded({part: parts[part] for part in wanted if part in parts}, about, {})
 
