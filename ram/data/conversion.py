@@ -91,7 +91,7 @@ def measure(image: Image.Image, longest: int) -> Measure:
     color = shows_color(image)
     if not has_transparency(image):
         return Measure(color)
-    image = shrink(image.convert("RGBA"), longest)
+    image = shrink(_with_alpha(image), longest)
     alpha = np.asarray(image.getchannel("A")).astype(np.int64)
     if alpha.min(initial=255) == 255:
         return Measure(color)
@@ -107,7 +107,7 @@ def convert(image: Image.Image, channels: int, longest: int | None, conversion: 
     if is_deep(image):
         image = _to_eight_bits(image, conversion)
     elif has_transparency(image):
-        image = image.convert("RGBA")
+        image = _with_alpha(image)
     elif image.mode == "1":
         image = image.convert("L")
     elif image.mode == "P":
@@ -182,6 +182,11 @@ def _opaque(image: Image.Image, conversion: Conversion) -> Image.Image:
         alpha = np.asarray(image.getchannel("A")).astype(np.int64)
         chosen = background(int((_luminance(image) * alpha).sum()), int(alpha.sum()))
     return Image.alpha_composite(Image.new("RGBA", image.size, chosen), image)
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """Return an image as RGBA, without a copy of what is that already."""
+    return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
 def _luminance(image: Image.Image) -> np.ndarray:
