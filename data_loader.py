@@ -282,7 +282,9 @@ def _parts(config: Namespace, wanted: tuple[str, ...], data: dict | None, local:
     """Load parts of a data set, those of `wanted` that are there."""
     if config.dataset in OWN:
         return own.load(config, wanted, data)
-    return own.Loaded({wanted[0]: Part(*_load(config, wanted[0], local))}, {}, {})
+    part = wanted[0]
+    loaded = _load(config, part, local=True) if local else _load(config, part)  # the form that docs/extending.md shows
+    return own.Loaded({part: Part(*loaded)}, {}, {})
 
 
 def _load(config: Namespace, part: str, local: bool = False) -> tuple[np.ndarray, np.ndarray, list[str]]:
