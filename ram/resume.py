@@ -13,8 +13,9 @@ from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, completed, deciding, settings
 from ram.runs.weights import Trained, fitted
+from ram.schedules import moment_shapes
 from ram.system import processes
-from utils import UserError
+from utils import UserError, printable
 
 COUNTS = ("epoch", "step", "epochs_since_best", "epochs_since_lower", "cuts")
 MEASURES = ("seconds", "best_valid_acc", "lowest_loss")
@@ -78,6 +79,28 @@ def check_state(state: dict, config, train) -> None:
         raise UserError("its sums are not those of an epoch")
     if not isinstance(moments, dict) or not all(type(moment) is np.ndarray for moment in moments.values()):
         raise UserError("its optimizer's state is no state of one")
+    check_moments(config, model.parameters(), moments)
+    if state["epoch"] + state["step"] and not moments and config.optimizer != "sgd":
+        raise UserError("its optimizer's state is empty")
+
+
+def check_moments(config, parameters, moments: dict[str, np.ndarray]) -> None:
+    """Raise UserError unless an optimizer's state has names and shapes of these parameters.
+
+    Of a parameter that no loss reaches, such as the policy's where nothing is chosen, there are no moments.
+    """
+    unknown = set(moments)
+    for expected in moment_shapes(config, parameters):
+        missing = sorted(set(expected) - set(moments))
+        if missing and len(missing) < len(expected):
+            raise UserError(f"its optimizer's state lacks {missing[0]}")
+        for name in expected.keys() & moments.keys():
+            if list(moments[name].shape) != expected[name] or moments[name].dtype.kind != "f":
+                found = f"{list(moments[name].shape)} of {moments[name].dtype}"
+                raise UserError(f"{name} of its optimizer's state is {found}, not {expected[name]} of float32")
+        unknown -= set(expected)
+    if unknown:
+        raise UserError(f"its optimizer's state has {printable(min(unknown))}, which this model's has not")
 
 
 def is_number(value: object) -> bool:

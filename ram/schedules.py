@@ -28,6 +28,22 @@ def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
     return paddle.optimizer.Adadelta(**common)
 
 
+def moment_shapes(config, parameters) -> list[dict[str, list[int]]]:
+    """Find the names and shapes of what the optimizer keeps of each parameter, from its first step on a small one."""
+    with paddle.utils.unique_name.guard():
+        zeros = paddle.nn.initializer.Constant()
+        small = paddle.create_parameter([2, 3], "float32", "small", default_initializer=zeros)
+        optimizer = build_optimizer(config, [small])
+    small.sum().backward()
+    with paddle.utils.unique_name.guard():  # as in a training
+        optimizer.step()
+    kept = {name.removeprefix("small"): list(moment.shape) for name, moment in optimizer.state_dict().items()}
+    return [
+        {one.name + ending: list(one.shape) if shape == [2, 3] else shape for ending, shape in kept.items()}
+        for one in parameters
+    ]
+
+
 def learning_rate(config, progress: float, cuts: int = 0) -> float:
     """Compute the learning rate after `progress` epochs and `cuts` cuts of the plateau schedule."""
     if config.lr_schedule == "plateau":

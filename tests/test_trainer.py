@@ -18,6 +18,7 @@ from data_loader import Split
 from model import Noise, draw_noise
 from ram.build import load_weights
 from ram.evaluation import EVAL_BATCH, Evaluation, evaluate
+from ram.resume import check_state
 from ram.schedules import learning_rate
 from ram.system.signals import Interrupted
 from ram.use.looking import snapshot
@@ -291,6 +292,63 @@ def test_training_taken_up_after_any_step_ends_with_the_same_bits(flags):
         assert same(without_seconds(again.logged), without_seconds(undisturbed.logged[state["epoch"] :]))
         best = [weights for weights in undisturbed.best if weights["epoch"] > state["epoch"]]
         assert same(again.best, best)
+
+
+def changed(moments, change):
+    """A copy of an optimizer's state with something wrong in it."""
+    moments = dict(moments)
+    name = sorted(moments)[0]
+    if change == "renamed":
+        moments["another_moment1_0"] = moments.pop(name)
+    elif change == "lacking":
+        del moments[name]
+    elif change == "too many":
+        moments["linear_99.w_0_moment1_0"] = moments[name]
+    elif change == "shape":
+        moments[name] = np.zeros([*moments[name].shape, 2], np.float32)
+    elif change == "type":
+        moments[name] = moments[name].astype(np.int32)
+    return {} if change == "empty" else moments
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "rmsprop", "adadelta"])
+@pytest.mark.parametrize("change", ["renamed", "lacking", "too many", "shape", "type", "empty"])
+def test_optimizers_state_that_does_not_fit_is_found_before_the_first_step(optimizer, change):
+    if (optimizer, change) == ("momentum", "lacking"):
+        pytest.skip("it keeps one moment of a parameter; without, the parameter may be one that no loss reaches")
+    training = Training(f"--optimizer={optimizer}", "--save_freq=1", "--epochs=1").fit()
+    for state in training.saved:
+        check_state(state, training.trainer.config, training.trainer.train)
+    state["optimizer"] = changed(state["optimizer"], change)
+    with pytest.raises(UserError, match="its optimizer's state|of its optimizer's state"):
+        check_state(state, training.trainer.config, training.trainer.train)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--optimizer=sgd",
+        "--num_glimpses=1",
+        "--policy=random",
+        "--policy=center",
+        "--core=lstm",
+        "--location_mean=linear",
+    ],
+)
+def test_optimizers_state_of_every_training_fits(flag):
+    training = Training("--save_freq=1", "--epochs=2", flag).fit()
+    for state in training.saved:
+        check_state(state, training.trainer.config, training.trainer.train)
+
+
+def test_optimizers_state_of_another_optimizer_does_not_fit():
+    training = Training("--epochs=1").fit()
+    state = {
+        **training.saved[-1],
+        "optimizer": Training("--epochs=1", "--optimizer=rmsprop").fit().saved[-1]["optimizer"],
+    }
+    with pytest.raises(UserError, match="its optimizer's state has .*_mean_grad_0, which this model's has not"):
+        check_state(state, training.trainer.config, training.trainer.train)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
