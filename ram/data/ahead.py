@@ -1,4 +1,4 @@
-"""Batches prepared by threads, while the one before is trained on."""
+"""Prepare batches in threads, while the batch before is trained on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Callable
 
 
 def prepared_ahead(prepare: Callable, parts: list, workers: int) -> Iterator:
-    """Yield `prepare(part)` for each part, in order; `workers` threads work that many parts ahead (0: none does)."""
+    """Yield `prepare(part)` for each part, in order; `workers` threads work as many parts ahead (0: none)."""
     if workers == 0:
         yield from map(prepare, parts)
         return

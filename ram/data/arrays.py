@@ -1,4 +1,4 @@
-"""Data sets of one's own that come as arrays: four IDX files, or an .npz as MedMNIST has it."""
+"""Read the user's own data sets of arrays: four IDX files, or an .npz as MedMNIST has it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def idx_set(root: str) -> ArraySet:
     """Find the IDX set in a folder, or in a folder `raw` in it, as torchvision keeps them.
 
     Raises:
-        UserError: there is none, more than one, or one without training images.
+        UserError: there is no set, more than one, or one without training images.
     """
     sets = _idx_files(root)
     if not sets and os.path.isdir(os.path.join(root, "raw")):
@@ -108,17 +108,17 @@ def _read_idx(path: str, kind: str) -> np.ndarray:
             raise Damaged("numbers of more than 8 bits")
         if kind == "labels" and (len(shape) != 1 or shape[0] > MAX_LABELS):
             raise Damaged(f"labels of shape {' x '.join(map(str, shape))}: one number for each image is expected")
-        wanted = _idx_shape(shape) if kind == "images" else shape
+        target = _idx_shape(shape) if kind == "images" else shape
         size = int(np.prod(shape, dtype=np.int64))
         data = stream.read(size + 1)  # the end also checks the checksum of a .gz
         if len(data) != size:
             raise Damaged(f"{'too long' if len(data) > size else 'truncated'}: its header says {size} bytes of content")
-    return np.frombuffer(data, np.uint8).reshape(wanted)
+    return np.frombuffer(data, np.uint8).reshape(target)
 
 
 @contextlib.contextmanager
 def _damage(path: str):
-    """Turn what is wrong with a file into a UserError that names it."""
+    """Turn the errors of a damaged file into a UserError that names it."""
     with file_access("read", path):
         try:
             yield
@@ -151,7 +151,7 @@ def npz_in(root: str) -> str | None:
 
 
 def _has_parts(path: str) -> bool:
-    """Tell whether an .npz file has the arrays of a data set, or is so broken that it cannot be said."""
+    """Tell whether an .npz file has the arrays of a data set; False for a broken one."""
     try:
         with Archive(path) as archive:
             return any(f"{prefix}_images" in archive.members for prefix in PREFIX.values())
@@ -163,7 +163,7 @@ def npz_set(path: str) -> ArraySet:
     """Open the data set in an .npz file: arrays train_images, train_labels, val_images, ..., test_labels.
 
     Raises:
-        UserError: it is damaged, has not these arrays, or is a set of another kind: several labels per image, or 3D.
+        UserError: the file is damaged, lacks these arrays, or has several labels per image or 3D images.
     """
     with _damage(path), Archive(path) as archive:
         members = archive.members

@@ -1,4 +1,4 @@
-"""How pixels of any kind become 8-bit, opaque, gray or RGB: depth, palettes, transparency.
+"""Convert pixels of any kind to 8-bit, opaque, gray or RGB: depth, palettes, transparency.
 
 For the images of one data set all this is decided once, from its training part as a whole, and kept with the model:
 `measure` looks at one image, `decide` at the measures of all, and `convert` applies the decision.
@@ -23,7 +23,7 @@ class BadImage(Exception):
 
 
 class Conversion(NamedTuple):
-    """Say how the images of a data set become 8-bit and opaque; where it is None, each image decides for itself."""
+    """The rule by which a data set's images become 8-bit and opaque; for a field of None, each image decides itself."""
 
     integer: int | None = None  # the value that is white in images of whole numbers above 8 bits
     floating: float | None = None  # the value that is white in floating-point images
@@ -31,7 +31,7 @@ class Conversion(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """Hold what one image says about the conversion of its data set.
+    """The facts of one image that the conversion of its data set depends on.
 
     Attributes:
         color: whether it shows any color.
@@ -125,7 +125,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def has_transparency(image: Image.Image) -> bool:
-    """Tell whether pixels may be transparent, by what the image says beside them."""
+    """Tell whether pixels may be transparent, by the mode and the header of the image."""
     return image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info
 
 

@@ -1,4 +1,4 @@
-"""Bytes from an address, or an error as soon as none arrive."""
+"""Download bytes from an address, and fail as soon as none arrive."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class SourceFailed(Exception):
 def download(url: str, limit: int) -> bytes:
     """Download the bytes at an address.
 
-    A name server that never answers cannot be interrupted, and a socket's time-out starts anew for every address of a
-    host. So a thread does the work, and is left to itself when it makes no progress.
+    A request to a name server cannot be interrupted, and a socket's time-out starts anew for every address of a host.
+    So the download runs in a thread, which is abandoned when it makes no progress.
 
     Raises:
         SourceFailed: none arrive for `STALL_SECONDS`, or more than `limit`.

@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 
 class Loader:
-    """Loads parts of a layout, and collects what cannot be read instead of stopping at the first.
+    """Load parts of a layout, and collect the images that cannot be read instead of stopping at the first.
 
     Args:
         layout: where the images are.
@@ -79,19 +79,19 @@ class Loader:
             self.listings[part] = self.layout.list(part, self.notes)
         return self.listings[part]
 
-    def each(self, items: Iterable[Item], about: str, look: Callable) -> dict:
-        """Look at files one after the other; what cannot be used is noted as broken, and None."""
-        found = {}
-        for item in tqdm(items, desc=about, unit=" images", delay=2, leave=False, disable=not sys.stderr.isatty()):
+    def each(self, items: Iterable[Item], title: str, look: Callable) -> dict:
+        """Call `look` on files one after the other; one that cannot be used is noted as broken, and gives None."""
+        results = {}
+        for item in tqdm(items, desc=title, unit=" images", delay=2, leave=False, disable=not sys.stderr.isatty()):
             try:
-                found[item] = None if item.path in self.broken else look(item)
+                results[item] = None if item.path in self.broken else look(item)
             except BadImage as error:
                 self.broken[item.path] = str(error)
-                found[item] = None
-        return found
+                results[item] = None
+        return results
 
     def chosen(self, measures: dict) -> Conversion:
-        """Decide on the conversion; images whose values are above all that is read are broken, and do not count."""
+        """Choose the conversion; images whose values are too large to read are noted as broken, and do not count."""
         for item, measure in measures.items():
             try:
                 conversion.decide([measure])
@@ -106,18 +106,18 @@ class Loader:
         return how
 
     def example(self, items: list[Item]) -> tuple[tuple[int, int, int], str]:
-        """Return the shape that all images have to have, and the file that says so."""
+        """Return the shape that all images must have, and the file that decides it."""
         if self.image_size:
             return (self.channels, self.image_size, self.image_size), ""
         for item in items:
-            found = self.each([item], "", lambda item: images.size(item.path))[item]
-            if found:
-                if max(found) > MAX_SIDE:
+            size = self.each([item], "", lambda item: images.size(item.path))[item]
+            if size:
+                if max(size) > MAX_SIDE:
                     raise UserError(
-                        f"{printable(item.path)} is {found[0]}x{found[1]}: give --image_size=N, with N of at most "
+                        f"{printable(item.path)} is {size[0]}x{size[1]}: give --image_size=N, with N of at most "
                         f"{MAX_SIDE}"
                     )
-                return (self.channels, *found), item.path
+                return (self.channels, *size), item.path
         raise self.unusable()
 
     def load(self, part: str) -> Part:
@@ -149,7 +149,7 @@ class Loader:
         return Part(pixels[:count], labels[:count], classes)
 
     def read(self, item: Item) -> np.ndarray:
-        """Read one image in the shape that all have to have; raises `BadImage`, or UserError where it has another."""
+        """Read one image in the common shape; raise `BadImage`, or UserError where the image has another."""
         longest = images.LONGEST if self.image_size else None
         image = images.read(item.path, self.channels, longest, self.how)
         if self.image_size:
@@ -162,7 +162,7 @@ class Loader:
         return image
 
     def unusable(self) -> UserError:
-        """Make the error that names what cannot be read: the first ten, and how many there are."""
+        """Make the error that names the images that cannot be read: the first ten, and how many there are."""
         lines = [f"{printable(path)}: {why}" for path, why in list(self.broken.items())[:10]]
         more = f"; and {len(self.broken) - 10} more" if len(self.broken) > 10 else ""
         number = "1 image" if len(self.broken) == 1 else f"{len(self.broken)} images"
@@ -174,5 +174,5 @@ class Loader:
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    """E.g. 28x28 for (1, 28, 28), height first."""
+    """Write a shape as a size, height first: 28x28 for (1, 28, 28)."""
     return "x".join(map(str, shape[1:]))

@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST and its relatives are kept, and the checks of its files.
+"""Read, write and check files of the IDX format, in which MNIST and similar data sets are kept.
 
 An IDX file is a magic number (0, 0, type, number of axes), the length of each axis as 4 bytes, and the elements; the
 type is 8, bytes, in all files that are read here.
@@ -29,11 +29,11 @@ class IdxFile(NamedTuple):
 
 
 class Damaged(Exception):
-    """The content of a file is not what it has to be; the message says in what way."""
+    """The content of a file is not as expected; the message names the difference."""
 
 
 class OtherContent(Damaged):
-    """A whole and well-formed file, but not the one that was looked for."""
+    """A whole and well-formed file, but another one than expected."""
 
 
 ITEM_BYTES = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}  # by the type in the magic number
@@ -43,7 +43,7 @@ def parse_idx(raw: bytes) -> np.ndarray:
     """Return the uint8 array in the content of an IDX file, as a read-only view.
 
     Raises:
-        Damaged: the header lies.
+        Damaged: the header does not fit the content.
     """
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise Damaged(f"not an IDX file of bytes (it begins with {raw[:4].hex() or 'nothing'})")
@@ -88,9 +88,9 @@ def read(path: str, file: IdxFile) -> bytes:
     """Read a file, raw or .gz, and check that it is the one on record.
 
     Raises:
-        OtherContent: it is whole, but another one.
-        Damaged: it is broken.
-        OSError: it cannot be read.
+        OtherContent: the file is whole, but another one.
+        Damaged: the file is broken.
+        OSError: the file cannot be read.
     """
     try:
         with open(path, "rb") as stream:

@@ -1,6 +1,6 @@
 """Read image files of any kind without trusting them.
 
-Images are uint8 arrays (C, H, W), C is 1 (gray) or 3 (RGB). Nothing here knows the model or the data sets.
+Images are uint8 arrays (C, H, W), C is 1 (gray) or 3 (RGB). Nothing here depends on the model or the data sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
 
 Image.init()
-# For EPS, Pillow would start another program; of the others it knows no more than the name.
+# For EPS, Pillow would start another program; the others it recognizes but cannot read.
 FORMATS = [name for name in Image.OPEN if name not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
 EXTENSIONS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
 
@@ -38,7 +38,7 @@ TURNS = {
     8: Image.ROTATE_90,
 }
 
-ALONE = Conversion()  # each image decides for itself
+ALONE = Conversion()  # by the pixels of each image alone
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks that decide on the pixels
@@ -66,10 +66,10 @@ def leads_out(path: str, folder: str, paths=os.path) -> bool:
 
 
 def measure(path: str) -> Measure:
-    """Measure what an image file says about the conversion of its data set.
+    """Measure the facts of an image file that the conversion of its data set depends on.
 
     Raises:
-        BadImage: it is no image, damaged, too large, or cannot be read.
+        BadImage: the file is no image, damaged, too large, or cannot be read.
     """
     return _opened(path, lambda image: conversion.measure(image, LONGEST))
 
@@ -97,7 +97,7 @@ def read(path: str | bytes, channels: int, longest: int | None = None, how: Conv
         (channels, H, W) uint8.
 
     Raises:
-        BadImage: it is no image, damaged, too large, or cannot be read.
+        BadImage: the file is no image, damaged, too large, or cannot be read.
     """
 
     def pixels(image: Image.Image) -> np.ndarray:
@@ -110,7 +110,7 @@ def read(path: str | bytes, channels: int, longest: int | None = None, how: Conv
 
 
 def _turn(image: Image.Image) -> int:
-    """Return the orientation of an image as its EXIF data number it: 1, upright, where they are broken or absent."""
+    """Return the orientation of an image by the numbers of EXIF: 1, upright, where the data are broken or absent."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
         return value if value in TURNS else 1
@@ -119,7 +119,7 @@ def _turn(image: Image.Image) -> int:
 
 
 def _opened(path: str | bytes, use: Callable):
-    """Open an image file, or its content, and return what `use` makes of it; all that goes wrong is a `BadImage`."""
+    """Open an image file, or its content, and return what `use` makes of it; every error is a `BadImage`."""
     try:
         if isinstance(path, str) and not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("it is no ordinary file")
@@ -163,9 +163,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _png_pixels(file: BinaryIO) -> BinaryIO | None:
-    """Return a PNG file without what stands beside its pixels: texts, profiles and EXIF data, broken or too large.
+    """Return a PNG file without the chunks beside its pixels: texts, profiles and EXIF data, broken or too large.
 
-    None where the file is no PNG, or has nothing beside its pixels that could be left out.
+    None where the file is no PNG, or has no such chunks.
     """
     file.seek(0)
     if file.read(len(PNG)) != PNG:

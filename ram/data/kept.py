@@ -1,4 +1,4 @@
-"""What a model keeps of its own data set: how pixels were converted, and a fingerprint of the images.
+"""Keep with a model how its data set's pixels were converted, and a fingerprint of the images.
 
 It is plain data, the entry "data" of a checkpoint and of an export's about.json:
 
@@ -32,7 +32,7 @@ def of_files(items: Iterable[Item]) -> dict[str, list]:
                 for chunk in iter(lambda: file.read(2**20), b""):
                     length += len(chunk)
                     content.update(chunk)
-        except (OSError, ValueError):  # what cannot be read is named where its pixels are wanted
+        except (OSError, ValueError):  # such a file is named when its pixels are read
             length, content = 0, hashlib.sha256()
         digest.update(
             item.name.encode("utf-8", "surrogateescape") + b"\0" + length.to_bytes(8, "big") + content.digest()
@@ -43,40 +43,40 @@ def of_files(items: Iterable[Item]) -> dict[str, list]:
 
 def of_arrays(images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, list]:
     """Make a fingerprint of images (N, C, H, W) with labels (N,), numbers in `classes`."""
-    found = {}
+    sums = {}
     for label, name in enumerate(classes):
         own = np.ascontiguousarray(images[labels == label])
         if len(own):
             digest = hashlib.sha256(repr(own.shape).encode() + own.tobytes()).hexdigest()
-            found[name] = [len(own), own.nbytes, digest]
-    return found
+            sums[name] = [len(own), own.nbytes, digest]
+    return sums
 
 
 def differences(now: dict[str, list], then: dict[str, list]) -> str:
     """Describe in which classes the images are not those of a fingerprint ("" if in none)."""
-    found = []
+    changes = []
     for name in sorted(now.keys() | then.keys()):
         if name not in then:
-            found.append(f"{printable(name)} is new")
+            changes.append(f"{printable(name)} is new")
         elif name not in now:
-            found.append(f"{printable(name)} is gone")
+            changes.append(f"{printable(name)} is gone")
         elif now[name][0] != then[name][0]:
-            found.append(f"{printable(name)} has {now[name][0]} images (then {then[name][0]})")
+            changes.append(f"{printable(name)} has {now[name][0]} images (then {then[name][0]})")
         elif list(now[name]) != list(then[name]):
-            found.append(f"{printable(name)} has other names or contents")
-    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+            changes.append(f"{printable(name)} has other names or contents")
+    return ", ".join(changes[:SHOWN]) + (f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else "")
 
 
 def conversion(data: dict) -> Conversion:
-    """Return the conversion that was kept; each image decides for itself where it says nothing."""
+    """Return the conversion that was kept; each image decides for itself where there is none."""
     return Conversion(data.get("integer"), data.get("floating"), data.get("background"))
 
 
 def check(data: object) -> dict:
-    """Return what a file says of its data, after checks: a file may say anything.
+    """Return a file's entry on its data after checks: a file may hold anything.
 
     Raises:
-        UserError: it is not what `own.load` makes.
+        UserError: the entry is not one that `own.load` makes.
     """
     good = isinstance(data, dict)
     if good:
@@ -89,7 +89,7 @@ def check(data: object) -> dict:
 
 
 def is_fingerprint(value: object) -> bool:
-    """Tell whether this is a fingerprint as `of_files` makes them."""
+    """Tell whether a value is a fingerprint as `of_files` makes them."""
     return isinstance(value, dict) and all(
         type(name) is str and isinstance(facts, (list, tuple)) and [type(fact) for fact in facts] == [int, int, str]
         for name, facts in value.items()

@@ -23,7 +23,7 @@ from ram.data.images import is_named_like_an_image, leads_out
 from ram.data.shares import draw_by_class
 from utils import UserError, file_access, listed, printable
 
-# What the parts of a data set are called, in any case of letters.
+# The names of the parts of a data set, in any case of letters.
 PARTS = {
     "train": ("train", "training"),
     "valid": ("val", "valid", "validation", "dev"),
@@ -31,7 +31,7 @@ PARTS = {
 }
 LIST, LABELS = "_list.txt", "label_list.txt"
 LIST_BYTES = 2**28
-HEIC = (".heic", ".heif", ".hif")  # what phones make, and Pillow does not read
+HEIC = (".heic", ".heif", ".hif")  # of phones; Pillow does not read them
 
 
 class Item(NamedTuple):
@@ -50,7 +50,7 @@ class Listing(NamedTuple):
 
 
 class Layout:
-    """Where the parts of a data set are.
+    """The places of a data set's parts.
 
     Args:
         root: the folder of the data set.
@@ -91,7 +91,7 @@ class Layout:
         self.unseen = sorted({entry.name for entry in entries} - used)
 
     def notes(self) -> list[str]:
-        """Say what decides, where that is not plain, and what in the folder is not looked at."""
+        """Describe what decides, where that is not plain, and what in the folder is not looked at."""
         notes = []
         if self.kind == "lists":
             notes.append(f"[*] {printable(self.root)}: {listed(sorted(self._lists()))} say which images there are")
@@ -105,21 +105,21 @@ class Layout:
     def missing(self, part: str) -> UserError:
         """Make the error that a part is not there."""
         hint = f"; in it there are {listed(self.unseen)}" if self.unseen else ""
-        wanted = os.path.join(self.root, part)
+        place = os.path.join(self.root, part)
         if self.kind == "lists":
-            wanted = os.path.join(self.root, {"valid": "val"}.get(part, part) + LIST)
+            place = os.path.join(self.root, {"valid": "val"}.get(part, part) + LIST)
         if self.kind == "classes":
             return UserError(f"nothing of {self.root} is held out for the test: that takes a --test_size above 0")
         return UserError(
-            f"{wanted} does not exist{hint}: --dataset=folder needs images in "
+            f"{place} does not exist{hint}: --dataset=folder needs images in "
             f"{os.path.join(self.root, part, 'CLASS')}/, in {os.path.join(self.root, 'CLASS')}/, or lists of them"
         )
 
     def list(self, part: str, notes: list[str]) -> Listing:
-        """List the images of a part; what is not taken is told in `notes`.
+        """List the images of a part, and add to `notes` what is not taken.
 
         Raises:
-            UserError: there are none, a class has none, or something leads out of the folder.
+            UserError: there are no images, a class has none, or a path leads out of the folder.
         """
         if part not in self.places:
             raise self.missing(part)
@@ -137,7 +137,7 @@ class Layout:
         return self.list("train", notes)
 
     def _share(self, listing: Listing, part: str) -> Listing:
-        """Take from class folders what the test gets, or what is left; the same for every seed."""
+        """Take from class folders the test's share, or the rest; the same for every seed."""
         numbers = {label: number for number, label in enumerate(listing.classes)}
         labels = np.array([numbers[item.label] for item in listing.items])
         rest, held = draw_by_class(labels, self.test_size, "test")
@@ -174,12 +174,12 @@ def _from_folders(layout: Layout, folder: str, part: str, notes: list[str]) -> L
     beside = sum(ignored.values())
     items: dict[str, list[Item]] = {}
     for parent in parents:
-        found = items.setdefault(shown(parent.name), [])
+        members = items.setdefault(shown(parent.name), [])
         before = ignored.copy()
         for path in _walk(layout, parent.path, ignored):
             name = unicodedata.normalize("NFC", os.path.relpath(path, layout.root).replace(os.sep, "/"))
-            found.append(Item(path, name, shown(parent.name)))
-        if not found and part == "train":
+            members.append(Item(path, name, shown(parent.name)))
+        if not members and part == "train":
             what = _endings(ignored - before)
             raise UserError(
                 f"{printable(parent.path)} has no images in it{what and ', but ' + what}: remove it, or put some there"
@@ -195,7 +195,7 @@ def _from_folders(layout: Layout, folder: str, part: str, notes: list[str]) -> L
 
 
 def _walk(layout: Layout, top: str, ignored: collections.Counter):
-    """Yield the paths of all images in a folder and below; each real folder is entered once, whatever links say."""
+    """Yield the paths of all images in a folder and below; each real folder is entered once, whatever links exist."""
     entered, waiting = set(), [top]
     while waiting:
         folder = waiting.pop()
@@ -232,11 +232,11 @@ def _ending(name: str) -> str:
 
 
 def _endings(counts: collections.Counter) -> str:
-    """Say how many files of which endings there are, the most frequent first."""
-    known = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    text = ", ".join(f"{count} {printable(ending)}" for ending, count in known[:10])
-    text += f" and {len(known) - 10} more endings" if len(known) > 10 else ""
-    if any(ending in HEIC for ending, _ in known):
+    """Write how many files of which endings there are, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    text = ", ".join(f"{count} {printable(ending)}" for ending, count in ordered[:10])
+    text += f" and {len(ordered) - 10} more endings" if len(ordered) > 10 else ""
+    if any(ending in HEIC for ending, _ in ordered):
         text += "; convert HEIC to JPEG first, e.g. with ImageMagick: magick mogrify -format jpg *.heic"
     return text
 

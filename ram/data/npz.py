@@ -1,4 +1,4 @@
-"""Read NumPy's .npz archives without pickle: the header is parsed here, and held against the bytes that are there."""
+"""Read NumPy's .npz archives without pickle: headers are parsed here, and checked against the bytes that are there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAGIC = b"\x93NUMPY\x01\x00"  # of version 1.0, which NumPy writes for all plain
 
 
 class Member(NamedTuple):
-    """What the header of an array says."""
+    """The header of an array."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -31,11 +31,11 @@ class Archive:
     """An .npz file, opened for reading; use it in a `with` block.
 
     Attributes:
-        members: the arrays by name, each with what its header says.
+        members: the header of each array, by name.
 
     Raises:
-        Damaged: it is no such archive, or an array in it is not a plain one of numbers.
-        OSError: it cannot be read.
+        Damaged: the file is no such archive, or an array in it is not a plain one of numbers.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: str):

@@ -1,4 +1,4 @@
-"""Load a data set of one's own, of image files or arrays, and hold it against what a model was trained on."""
+"""Load the user's own data set, of image files or arrays, and compare it with the one that a model was trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loaded(NamedTuple):
     """Parts of a data set.
 
     Attributes:
-        parts: by name; those of the wanted ones that are there.
+        parts: by name; of those to load, the ones that are there.
         about: what a model has to keep of the data set, see kept.py.
         skipped: path and reason of images that were left out.
     """
@@ -31,25 +31,25 @@ class Loaded(NamedTuple):
     skipped: dict[str, str]
 
 
-def load(config: Namespace, wanted: tuple[str, ...], data: dict | None = None) -> Loaded:
-    """Load the parts of a data set that are wanted; the first has to be there.
+def load(config: Namespace, names: tuple[str, ...], data: dict | None = None) -> Loaded:
+    """Load the named parts of a data set; the first has to be there.
 
     Args:
         config: dataset, data_dir, image_size, test_size, follow_links, skip_broken and weights are used.
-        wanted: of "train", "valid" and "test".
-        data: what a model has kept of its data set (empty: it is older than that); None: a training begins.
+        names: of "train", "valid" and "test".
+        data: what a model has kept of its data set (empty: the model is older than that); None: a training begins.
 
     Raises:
         UserError: there are no images, some cannot be used, or they are not those that the model was trained on.
     """
     data = None if data is None else kept.check(data)
-    found = array_set(config)
-    if found:
-        loaded = _load_arrays(found, wanted, config.image_size, data)
+    source = array_set(config)
+    if source:
+        loaded = _load_arrays(source, names, config.image_size, data)
     else:
-        loaded = _load_files(config, wanted, data)
+        loaded = _load_files(config, names, data)
     if data is not None:
-        _compare(config, loaded.about, data, wanted)
+        _compare(config, loaded.about, data, names)
     return loaded
 
 
@@ -63,11 +63,11 @@ def array_set(config: Namespace) -> ArraySet | None:
     layout = layout_of(config)
     if layout.kind != "classes" and layout.places:  # lists, or folders of the usual names
         return None
-    found = arrays.npz_set(path)
+    source = arrays.npz_set(path)
     others = sorted({*layout.unseen, *layout.folders} - {os.path.basename(path)})
     if others:
-        found.notes.append(f"[!] {printable(config.data_dir)}: not looked at: {listed(others)}")
-    return found
+        source.notes.append(f"[!] {printable(config.data_dir)}: not looked at: {listed(others)}")
+    return source
 
 
 def layout_of(config: Namespace) -> Layout:
@@ -90,7 +90,7 @@ def _by_class(data: dict) -> bool:
 # --------------------------------------------------------------------------------------------------------- image files
 
 
-def _load_files(config: Namespace, wanted: tuple[str, ...], data: dict | None) -> Loaded:
+def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) -> Loaded:
     """Load parts that consist of image files."""
     layout = layout_of(config)
     if layout.kind != "classes" and "test_size" in config.explicit:
@@ -98,10 +98,10 @@ def _load_files(config: Namespace, wanted: tuple[str, ...], data: dict | None) -
         raise UserError(
             f"--test_size={config.test_size} is for class folders alone, and {config.data_dir} has {places or 'none'}"
         )
-    if wanted[0] not in layout.places:
-        raise layout.missing(wanted[0])
-    loader = Loader(layout, config.image_size, wanted[0], None if data is None else kept.conversion(data))
-    parts = {part: loader.load(part) for part in wanted if part in layout.places}
+    if names[0] not in layout.places:
+        raise layout.missing(names[0])
+    loader = Loader(layout, config.image_size, names[0], None if data is None else kept.conversion(data))
+    parts = {part: loader.load(part) for part in names if part in layout.places}
     concerned = {item.path for part in parts for item in loader.listing(part).items}
     broken = {path: why for path, why in loader.broken.items() if path in concerned}
     loader.broken = broken
@@ -113,7 +113,7 @@ def _load_files(config: Namespace, wanted: tuple[str, ...], data: dict | None) -
         if name == "train" and empty and layout.kind != "lists":
             raise UserError(f"no image of {listed(empty)} in {layout.root} can be used")
         if empty and (name == "train" or (name == "valid" and "valid" in layout.places)):
-            loader.notes.append(f"[!] {printable(layout.root)}: no {_said(name)} image of {listed(empty)}")
+            loader.notes.append(f"[!] {printable(layout.root)}: no {_title(name)} image of {listed(empty)}")
     if broken:
         loader.notes.append(f"[!] {len(broken)} images that cannot be used are left out")
     note(loader.notes)
@@ -121,7 +121,7 @@ def _load_files(config: Namespace, wanted: tuple[str, ...], data: dict | None) -
     if "train" in layout.places:
         whole = layout.everything([]) if layout.kind == "classes" else loader.listing("train")
         about["train"] = kept.of_files(whole.items)
-    if "valid" in layout.places and "train" in wanted:
+    if "valid" in layout.places and "train" in names:
         about["valid"] = kept.of_files(loader.listing("valid").items)
     return Loaded(parts, about, broken)
 
@@ -143,36 +143,37 @@ def note_classes_without_validation(config: Namespace, train: Part, rows: np.nda
         note([f"[!] {printable(config.data_dir)}: a single image, and so none for validation, of {listed(empty)}"])
 
 
-def _said(part: str) -> str:
+def _title(part: str) -> str:
+    """Write a part's name as in "training images"."""
     return {"train": "training", "valid": "validation"}.get(part, part)
 
 
 # -------------------------------------------------------------------------------------------------------------- arrays
 
 
-def _load_arrays(found: ArraySet, wanted: tuple[str, ...], image_size: int | None, data: dict | None) -> Loaded:
+def _load_arrays(source: ArraySet, names: tuple[str, ...], image_size: int | None, data: dict | None) -> Loaded:
     """Load parts that consist of arrays."""
-    if wanted[0] not in found.parts:
-        raise UserError(f"{found.root} has no {_said(wanted[0])} images: it has those of {listed(list(found.parts))}")
-    raw = {part: found.read(part) for part in found.parts if part in wanted or part == "train"}
-    decides = "train" if "train" in raw else wanted[0]
+    if names[0] not in source.parts:
+        raise UserError(f"{source.root} has no {_title(names[0])} images: it has those of {listed(list(source.parts))}")
+    raw = {part: source.read(part) for part in source.parts if part in names or part == "train"}
+    decides = "train" if "train" in raw else names[0]
     values = np.unique(raw[decides][1])
     classes = [str(value) for value in values.tolist()]
     parts = {}
     for part, (images, labels) in raw.items():
         if len(images) != len(labels):
-            raise UserError(f"{found.root} has {len(images)} {_said(part)} images, but {len(labels)} labels of them")
+            raise UserError(f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them")
         if images.shape[1:] != raw[decides][0].shape[1:]:
             shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
-            raise UserError(f"{found.root}: {_said(part)} images are {shapes[0]}, and training images {shapes[1]}")
+            raise UserError(f"{source.root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}")
         unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
         if unknown:
-            raise UserError(f"{found.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
+            raise UserError(f"{source.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
         parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
-    note(found.notes)
+    note(source.notes)
     about = {"background": "black", "by_class": data is None or _by_class(data)}
     about.update({part: kept.of_arrays(*parts[part]) for part in ("train", "valid") if part in parts})
-    return Loaded({part: parts[part] for part in wanted if part in parts}, about, {})
+    return Loaded({part: parts[part] for part in names if part in parts}, about, {})
 
 
 def _fitted(images: np.ndarray, image_size: int | None) -> np.ndarray:
@@ -190,11 +191,11 @@ def _fitted(images: np.ndarray, image_size: int | None) -> np.ndarray:
 # ------------------------------------------------------------------------------------- the same images as at training?
 
 
-def _compare(config: Namespace, now: dict, then: dict, wanted: tuple[str, ...]) -> None:
-    """Hold the data set against what a model has kept of the one it was trained on.
+def _compare(config: Namespace, now: dict, then: dict, names: tuple[str, ...]) -> None:
+    """Compare the data set with what a model has kept of its training's.
 
     Raises:
-        UserError: they differ, and the model was not named with --weights but found by the name of the run.
+        UserError: the two differ, and the model was not named with --weights but by the name of the run.
     """
     folder = printable(config.data_dir)
     if "train" not in then:
@@ -203,12 +204,12 @@ def _compare(config: Namespace, now: dict, then: dict, wanted: tuple[str, ...]) 
     if "train" not in now:
         note([f"[*] {folder} has no training images: they are not compared with those that were trained on"])
         return
-    compared = [part for part in ("train", "valid") if part == "train" or part in wanted]
+    compared = [part for part in ("train", "valid") if part == "train" or part in names]
     for part in compared:
         differing = kept.differences(now.get(part, {}), then.get(part, {}))
         if not differing:
             continue
-        what = f"the {_said(part)} images in {folder} are not those that the model was trained with: {differing}"
+        what = f"the {_title(part)} images in {folder} are not those that the model was trained with: {differing}"
         if not config.weights:
             raise UserError(
                 f"{what}; begin a new training, or name the checkpoint with --weights to test it on other images"

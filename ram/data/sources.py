@@ -1,10 +1,10 @@
-"""Find the IDX files of a known data set: which source after which, and what a file has to be to count.
+"""Find the IDX files of a data set in several sources, and check that they are the right ones.
 
-`fetch` asks one source after the other (see `sources` for the order) for the files that are still missing. Whatever
-the source, a file counts only if its raw content has the SHA-256 written down in `DATASETS`. A further data set is one
-more entry there.
+`fetch` tries one source after the other (see `sources` for the order) for the files that are still missing. Whatever
+the source, a file counts only if its raw content has the SHA-256 in `DATASETS`. A further data set is one more entry
+there.
 
-Paddle's cache and mirror are written down instead of imported, since Paddle's own downloader has no time-out.
+Paddle's cache and mirror are named here instead of imported, since Paddle's own downloader has no time-out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from utils import UserError
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """What is known about a data set of IDX files.
+    """A data set of IDX files: its content and its sources.
 
     Attributes:
         files: train_images, train_labels, test_images and test_labels, each with its `IdxFile`.
@@ -148,7 +148,7 @@ def sources(
 ) -> Iterator[tuple[str, functools.partial]]:
     """Yield the sources of a data set in the order in which they are tried, as (label, function); see `fetch`.
 
-    The function takes the wanted files (role -> IdxFile), yields (role, checked raw content) for those it has, and
+    The function takes the files to find (role -> IdxFile), yields (role, checked raw content) for those it has, and
     raises `SourceFailed` or OSError at the first that it lacks or, for folders, after the last.
     """
     yield own_folder, functools.partial(_from_folder, own_folder, dataset.archive, not local)
@@ -183,12 +183,12 @@ class OtherContentHere(Exception):
     """The folder of a data set holds whole files of another one under its names, which are left as they are."""
 
 
-def _from_folder(folder: str, archive: str, own: bool, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
+def _from_folder(folder: str, archive: str, own: bool, files: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
     """Yield what a folder has, raw, .gz or in an archive; broken files are named, and renamed where it is `own`."""
     if not os.path.isdir(folder):
         raise SourceFailed("no such folder")
     reasons, others = [], []
-    for role, file in wanted.items():
+    for role, file in files.items():
         reason, other = f"no {file.name} or {file.name}.gz", None
         for path in filter(os.path.isfile, _paths(folder, file, archive)):
             name = os.path.basename(path)
@@ -280,9 +280,9 @@ def _keep(raw: bytes, folder: str, name: str, label: str) -> None:
 # ---- the network
 
 
-def _from_url(url: str, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
-    """Yield the wanted files from the folder at an address."""
-    for role, file in wanted.items():
+def _from_url(url: str, files: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files from the folder at an address."""
+    for role, file in files.items():
         zipped = download(f"{url}{file.name}.gz", limit=file.size + 2**20)
         try:
             raw = check(gunzip(io.BytesIO(zipped), file), file)

