@@ -152,7 +152,7 @@ def test_stored_glimpses(place):
         "locations": (9, 3, 2),
         "probabilities": (9, 10),
         "classes": (10,),
-        "retina": (4,),
+        "retina": (5,),
     }
 
 
