@@ -99,7 +99,7 @@ class Flag(NamedTuple):
         mark: None: the run's name does not show it. HEAD: the beginning of the name does, or the name of the data
             set in it. Else the name shows it where it is not the default, with this text before the value.
         on_resume: whether a resumed run must have the SAME value as before, keeps it unless the flag is given anew
-            (KEEP), or takes what the command says (CHANGE).
+            (KEEP), or takes the command's (CHANGE).
         optional: whether it may be None, which has no text.
         only: the data sets that it is for, if not for all.
         before: where this is not None, files that lack the flag are older than it, and this is what was done then.
@@ -648,7 +648,7 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     config = parser.parse_args(argv)
     config.explicit = frozenset(vars(given))
     if "std" in config.explicit and "std_end" not in config.explicit:
-        config.std_end = None  # who names one standard deviation wants that one
+        config.std_end = None  # a single standard deviation that is given holds throughout
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")

@@ -81,7 +81,7 @@ class Retina:
     """The bandwidth-limited sensor rho(x, l): k patches around l, each s times wider and coarser than the one before.
 
     Paper: section 3.1, "glimpse sensor". Patch j is cut w = g * s**j pixels wide, with its top left pixel where
-    `Geometry` says; what lies outside the image is zero. Then it is averaged to g x g cells.
+    `Geometry` puts it; what lies outside the image is zero. Then it is averaged to g x g cells.
 
     Args:
         g: side of the finest patch, in pixels.

@@ -28,7 +28,7 @@ from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
 
 CHECKED = 16  # rows of a training's first batch by which the fast rollout is compared with the plain one
-SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq says otherwise
+SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq is given
 
 
 class NotFinite(UserError):

@@ -135,7 +135,7 @@ def adopt(config: argparse.Namespace, saved: object, path: str, names: tuple | l
     """Take flags from the settings in a file.
 
     Raises:
-        UserError: a flag that was given says otherwise, or the file's settings are none of this program.
+        UserError: a given flag differs, or the file's settings are none of this program.
     """
     if not isinstance(saved, dict) or not all(name in saved for name in names):
         raise UserError(f"{path} cannot be used: it holds no player of Catch")

@@ -46,7 +46,7 @@ def draw(player: Player, games: game.Games, record: Record, number: int, frame: 
     """Draw one frame of one game; in the last one nobody looks any more.
 
     Args:
-        player: its retina says where the patches lie.
+        player: its retina gives the places of the patches.
         games, record: how they began, and how they were played.
         number: of the game among them.
         frame: from 0 to N-1.

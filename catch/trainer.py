@@ -23,7 +23,7 @@ from utils import UserError, generator, to_tensor
 
 RECORDS = 40  # times that a training is evaluated
 VALID_GAMES = 2000  # that are played for it, other ones than those of the test
-SAVE_SECONDS = 30  # between checkpoints, unless --save_freq says otherwise
+SAVE_SECONDS = 30  # between checkpoints, unless --save_freq is given
 
 
 def advantages(values: np.ndarray, reward: np.ndarray, trace: float) -> np.ndarray:

@@ -19,7 +19,7 @@ BAND = 2**22  # pixels that are converted at a time, to save memory
 
 
 class BadImage(Exception):
-    """A file that cannot be used as an image; the message says why, and does not name the file."""
+    """A file that cannot be used as an image; the message tells why, without the file's name."""
 
 
 class Conversion(NamedTuple):

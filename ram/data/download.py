@@ -12,7 +12,7 @@ STALL_SECONDS = 15.0  # a source that makes no progress for this long is given u
 
 
 class SourceFailed(Exception):
-    """A source cannot serve (all of) the files; the message says why."""
+    """A source cannot serve (all of) the files; the message tells why."""
 
 
 def download(url: str, limit: int) -> bytes:

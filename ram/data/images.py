@@ -27,7 +27,7 @@ Image.init()
 FORMATS = [name for name in Image.OPEN if name not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
 EXTENSIONS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
 
-ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
 TURNS = {
     2: Image.FLIP_LEFT_RIGHT,
     3: Image.ROTATE_180,
@@ -75,7 +75,7 @@ def measure(path: str) -> Measure:
 
 
 def size(path: str) -> tuple[int, int]:
-    """Return height and width of an image file, turned upright as the camera says; raises `BadImage`."""
+    """Return height and width of an image file, turned upright by its EXIF data; raise `BadImage`."""
 
     def upright(image: Image.Image) -> tuple[int, int]:
         width, height = image.size
@@ -85,7 +85,7 @@ def size(path: str) -> tuple[int, int]:
 
 
 def read(path: str | bytes, channels: int, longest: int | None = None, how: Conversion = ALONE) -> np.ndarray:
-    """Read the pixels of an image file, turned upright as the camera says; of an animation, the first picture.
+    """Read the pixels of an image file, turned upright by its EXIF data; of an animation, the first picture.
 
     Args:
         path: the file, or its content.

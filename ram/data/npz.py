@@ -57,7 +57,7 @@ class Archive:
         self.archive.close()
 
     def read(self, name: str) -> np.ndarray:
-        """Read one array; raises `Damaged` where the bytes are not what the header says."""
+        """Read one array; raise `Damaged` where the bytes do not fit the header."""
 
         def whole(stream, member: Member) -> np.ndarray:
             size = math.prod(member.shape) * member.dtype.itemsize

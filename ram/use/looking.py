@@ -24,7 +24,7 @@ class Sight(NamedTuple):
     seen: np.ndarray  # (B, k, C, g, g) the retina's patches, as pixels in [0, 1]
     h_t: np.ndarray  # (B, D) the core's state
     probabilities: np.ndarray  # (B, classes) if this were the last glimpse
-    chosen: np.ndarray | None  # (B, 2) where the policy wants to look next; None after the last glimpse
+    chosen: np.ndarray | None  # (B, 2) the policy's next location; None after the last glimpse
 
 
 @paddle.no_grad()
