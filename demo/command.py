@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from argparse import Namespace
 from contextlib import closing
 
 from config import Parser, number
 from ram.runs import published
 from ram.system.cpu import prepare_cpu
+from ram.system.signals import Interrupted
 from utils import UserError
 
 OLDEST_PYTHON = (3, 10)
@@ -42,6 +44,7 @@ def build(argv: list[str] | None = None):
         UserError: Python is too old, Gradio is missing, or weights cannot be used.
     """
     flags = parse(argv)
+    check_python()
     check_gradio()
     prepare_cpu()  # before paddle is imported
     from demo.networks import load_networks
@@ -51,23 +54,33 @@ def build(argv: list[str] | None = None):
 
 
 def serve(argv: list[str] | None = None) -> None:
-    """Build the page and serve it until the process is stopped.
+    """Build the page and serve it until a signal stops the process.
 
     Raises:
         UserError: see `build`; or the port cannot be listened on.
+        Interrupted: it was stopped, and nothing is left of it.
     """
     flags = parse(argv)
+    check_python()
     check_address(flags.host, flags.port)
-    page = build(argv)
-    from demo.page import launch
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="ram-demo-", dir=before, ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # for files that are uploaded past the page
+        page = build(argv)
+        from demo.page import launch
 
-    launch(page, flags.host, flags.port)
+        signum = launch(page, flags.host, flags.port)
+    raise Interrupted(signum, "[*] The page is closed")
+
+
+def check_python() -> None:
+    """Raise UserError where Python is older than Gradio allows."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise UserError(f"the demo needs Python 3.10 or newer, as Gradio does; this is {sys.version.split()[0]}")
 
 
 def check_gradio() -> None:
     """Raise UserError unless Gradio can be imported; keep it from telling anybody that it was."""
-    if sys.version_info < OLDEST_PYTHON:
-        raise UserError(f"the demo needs Python 3.10 or newer, as Gradio does; this is {sys.version.split()[0]}")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +14,7 @@ from starlette.middleware import Middleware
 from demo.answers import answer
 from demo.limits import BodyLimit
 from demo.networks import Network
+from ram.system.signals import StopRequest
 
 WEB = Path(__file__).resolve().parent / "web"
 MANUAL = Path(__file__).resolve().parent.parent / "docs"
@@ -78,8 +80,8 @@ def read(name: str) -> str:
     return (WEB / name).read_text(encoding="utf-8")
 
 
-def launch(page: gr.Blocks, host: str, port: int) -> None:
-    """Serve the page until the process is stopped."""
+def launch(page: gr.Blocks, host: str, port: int) -> int:
+    """Serve the page until a signal stops the process; returns its number."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else Gradio's look at its own server is reported
     page.launch(
         server_name=host,
@@ -100,4 +102,8 @@ def launch(page: gr.Blocks, host: str, port: int) -> None:
     )
     shown = f"[{host}]" if ":" in host else host
     print(f"[*] The page is at http://{shown}:{port}; Ctrl-C ends it")
-    page.block_thread()
+    with StopRequest() as stop:
+        while stop.signum is None:
+            time.sleep(0.1)
+    page.close(verbose=False)
+    return stop.signum

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -105,7 +106,8 @@ class Server:
 
     def end(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        assert self.process.wait(30) == 128 + signal.SIGTERM and self.printed().endswith("[*] The page is closed\n")
+        assert not os.listdir(self.files), "its temporary files are gone"
         self.output.close()
 
     def post(self, path: str, body: bytes, kind: str = "application/json"):
@@ -323,12 +325,16 @@ def test_a_visitor_draws_plays_and_steps(opened, size, language):
     assert wide, "nothing sticks out at the side"
 
 
+COLORS = """(canvas) => {
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = new Set();
+  for (let i = 0; i < data.length; i += 4) found.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
+  return [...found];
+}"""
+
+
 def colors(page: Page, selector: str) -> set:
-    """The colors on a canvas."""
-    pixels = page.tab.locator(selector).evaluate(
-        "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
-    )
-    return {tuple(pixels[i : i + 3]) for i in range(0, len(pixels), 4)}
+    """Collect the colors on a canvas."""
+    return {tuple(map(int, color.split(","))) for color in page.tab.locator(selector).evaluate(COLORS)}
 
 
 def test_the_eye_shows_frames_of_all_scales_and_the_trail(opened):
@@ -598,6 +604,9 @@ def test_the_server_talks_to_nobody_and_writes_nothing(server):
     own = (str(server.files), str(server.log.parent), "/dev/", "/proc/")
     assert not [path for path in written if not path.startswith(own)]
     assert not [path for path in server.files.rglob("*") if path.is_file()]
+    parts = b'--x\r\nContent-Disposition: form-data; name="files"; filename="past.png"\r\n\r\nthe page\r\n--x--\r\n'
+    server.post("gradio_api/upload", parts, "multipart/form-data; boundary=x").close()
+    assert [path.name for path in server.files.rglob("*") if path.is_file()] == ["past.png"], "until it ends"
     assert "Traceback" not in server.printed()
 
 

@@ -312,7 +312,7 @@ def test_without_gradio_one_line_says_how_to_get_it():
 def test_an_older_python_is_told_so(monkeypatch):
     monkeypatch.setattr(command, "OLDEST_PYTHON", (99, 0))
     with pytest.raises(UserError, match="needs Python 3.10 or newer"):
-        command.check_gradio()
+        command.check_python()
 
 
 def test_weights_that_cannot_be_used_are_an_error_and_others_are_left_out(tmp_path, monkeypatch, capsys):
