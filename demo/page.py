@@ -48,7 +48,7 @@ def build_page(networks: dict[str, Network]) -> gr.Blocks:
             None,
             answers,
             show_progress="hidden",
-            trigger_mode="always_last",
+            trigger_mode="multiple",  # the page asks one thing at a time, and what is newest last
             concurrency_limit=1,  # Paddle uses all cores for one visitor
             api_visibility="private",
         )

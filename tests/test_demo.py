@@ -332,6 +332,22 @@ COLORS = """(canvas) => {
 }"""
 
 
+def test_the_newest_of_quick_wishes_is_answered(opened):
+    page = opened()
+    page.draw(DIGITS[2][0])
+    for mode in ("paths", "random", "path", "means", "paths"):
+        page.press(f"button[data-mode={mode}]")
+    page.choose("translated")
+    page.choose("mnist7")
+    assert page.settled()["shown"] == page.state["asked"]
+    assert (page.state["mode"], page.state["network"], page.state["steps"]) == ("paths", "mnist7", "7")
+    assert not page.tab.is_visible(".message")
+    page.draw(DIGITS[2][0])
+    page.press("[data-do=clear]")
+    page.draw(DIGITS[7][0])
+    assert page.looked()["answer"] == "7" and page.state["shown"] == page.state["asked"]
+
+
 def colors(page: Page, selector: str) -> set:
     """Collect the colors on a canvas."""
     return {tuple(map(int, color.split(","))) for color in page.tab.locator(selector).evaluate(COLORS)}
@@ -352,7 +368,7 @@ def test_own_glimpses_and_letting_it_go_on(opened):
     page = opened()
     page.draw(DIGITS[8][0])
     page.settled()
-    page.press("[data-mode=own]")
+    page.press("button[data-mode=own]")
     assert page.settled()["steps"] == "0" and "1" in page.text(".line")
     for number, place in enumerate([(0.5, 0.35), (0.5, 0.65), (0.4, 0.5)], 1):
         page.click_eye(*place)
@@ -363,7 +379,7 @@ def test_own_glimpses_and_letting_it_go_on(opened):
     assert page.text(".compare").startswith("After 6 glimpses") and not page.tab.is_visible("[data-do=go-on]")
     page.click_eye(0.5, 0.5)
     assert page.settled()["steps"] == "1", "another click begins anew"
-    page.press("[data-mode=path]")
+    page.press("button[data-mode=path]")
     page.settled()
     page.click_eye(0.5, 0.5)
     assert page.settled()["mode"] == "own" and page.state["steps"] == "1"
@@ -375,7 +391,7 @@ def test_paths_are_compared(opened, size):
     page.draw(DIGITS[5][0])
     page.settled()
     for mode in ("path", "means", "random", "paths"):
-        page.press(f"[data-mode={mode}]")
+        page.press(f"button[data-mode={mode}]")
         assert page.looked()["mode"] == mode and page.state["steps"] == "6"
     assert page.tab.locator(".chips button").count() == 11 and page.state["answer"] == "5"
     assert "verage" in page.text(".compare")
@@ -387,7 +403,7 @@ def test_where_single_paths_err_is_visible(opened, server):
     page = opened()
     page.choose("cluttered60-random")
     assert page.tab.is_disabled("[data-mode=means]"), "a random policy has none"
-    page.press("[data-mode=paths]")
+    page.press("button[data-mode=paths]")
     for _ in range(40):
         page.press("[data-do=test]")
         page.settled()

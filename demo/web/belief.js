@@ -43,7 +43,7 @@ function drawBelief(canvas, names, probabilities, t, count, truth) {
     context.lineWidth = 2;
     context.strokeRect(x, 1, cell, order.length * ROW - 2);
   }
-  context.font = `11px ${fontFamily()}`;
+  context.font = `${cell < 14 ? 8 : 11}px ${fontFamily()}`;
   context.textAlign = "center";
   context.fillStyle = ink();
   for (let step = 0; step < count; step++) context.fillText(step + 1, left + (step + 0.5) * cell, order.length * ROW + 10);

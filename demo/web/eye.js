@@ -45,6 +45,7 @@ function drawTrail(context, place, walk, widths, position, color, numbered) {
   for (const [style, width] of [["#000a", numbered ? 6 : 3], [color, numbered ? 3 : 1.5]]) {
     context.strokeStyle = style;
     context.lineWidth = width;
+    context.lineJoin = "round";
     context.beginPath();
     points.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](...place.at(x, y)));
     context.stroke();

@@ -33,6 +33,7 @@ const percent = (value) => (100 * value).toFixed(1);
 // ---- asking the server
 
 let timer = null, waiting = null;
+let flying = false, again = false; // a request is on its way; something newer is to be asked after it
 
 function ask(delay = 0) {
   clearTimeout(timer);
@@ -43,19 +44,34 @@ function ask(delay = 0) {
 }
 
 function send() {
+  if (flying) {
+    again = true;
+    return;
+  }
+  if (!state.source) return;
   const {network, source, mode, seed, points, goOn, canvas} = state;
   const request = {id: state.asked, network: network.key, source, mode, seed, canvas};
   if (source === "test") request.number = state.number;
   else request.data = source === "file" ? state.data : pad.content();
   if (mode === "own") Object.assign(request, {points, go_on: goOn});
+  flying = true;
   clearTimeout(waiting);
-  waiting = setTimeout(() => complain({code: "server", values: {}}), WAIT);
+  waiting = setTimeout(() => {
+    flying = again = false;
+    complain({code: "server", values: {}});
+  }, WAIT);
   trigger("ask", request);
 }
 
 function receive(answer) {
-  if (!answer || answer.id !== state.asked) return; // an older question's
+  if (!answer) return;
   clearTimeout(waiting);
+  flying = false;
+  if (again) {
+    again = false;
+    return send();
+  }
+  if (answer.id !== state.asked) return; // an older question's
   root.dataset.busy = "no";
   if (answer.error === "no_data" && state.source !== "test" && state.canvas.pieces) {
     state.canvas.pieces = 0; // clutter is made of test images: without them there is none
@@ -245,7 +261,7 @@ async function open(file) {
 function forget() {
   clearTimeout(timer);
   Object.assign(state, {source: null, answer: null, points: [], goOn: false, position: 0, playing: false, message: null, asked: state.asked + 1});
-  clearTimeout(waiting);
+  again = false;
   root.dataset.busy = "no";
   show();
 }
