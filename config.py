@@ -494,6 +494,14 @@ GROUPS = {
             "use",
             optional=True,
         ),
+        Flag(
+            "fit",
+            str2bool,
+            True,
+            "cut out and center the digit, or the piece of clothing, as in its data set; False: show the whole picture",
+            "use",
+        ),
+        Flag("save_pictures", str2bool, True, "write a picture of each path", "use"),
         Flag("json", str2bool, False, "print one JSON object per image on standard output, and nothing else", "use"),
     ],
     "Deployment": [
@@ -685,8 +693,10 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
     if config.image_size and config.dataset != "folder":
         raise UserError(f"--image_size={config.image_size} is for --dataset=folder; {config.dataset} has its own size")
-    if not config.predict and (config.json or config.invert is not None):
-        raise UserError(f"--{'json' if config.json else 'invert'} says how to --predict, which was not asked for")
+    if not config.predict:
+        for name in ("invert", "fit", "save_pictures", "json"):
+            if getattr(config, name) != {"invert": None, "json": False}.get(name, True):
+                raise UserError(f"--{name} says how to --predict, which was not asked for")
     wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
     if len(wishes) > 1 and wishes != ["export", "export_onnx"]:
         raise UserError(f"--{wishes[0]} and --{wishes[-1]} are two different things to do: choose one")

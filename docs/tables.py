@@ -326,6 +326,7 @@ BLOCKS = {
     "reproductions": reproductions,
     **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
     "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
+    "strokes": partial(speed, part=RESULTS["strokes"]),
     "own-images": partial(rows_of, part=RESULTS["own_images"], what="images"),
     **{f"speed-{name}": partial(speed, part=part) for name, part in RESULTS["speed"].items()},
 }

@@ -292,7 +292,7 @@ def test_own_images_are_predicted_without_a_path(name, tmp_path, tiny_mnist, cap
     image = tmp_path / "own.png"
     Image.fromarray(tiny_mnist.arrays["test_images"][0]).save(image)
     capsys.readouterr()
-    assert main.main(get_config([*flags, "--json", "--predict", str(image)])) == 0
+    assert main.main(get_config([*flags, "--json", "--fit=False", "--predict", str(image)])) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["path"] == [] and sum(record["probabilities"]) == pytest.approx(1)
     assert Image.open(record["picture"]).size == (448, 448)

@@ -43,8 +43,7 @@ CHOICES = {flag.name: flag.allowed for flag in FLAGS if isinstance(flag.allowed,
 NUMBERS = [flag.name for flag in FLAGS if flag.name not in (*SWITCHES, *PATHS, *CHOICES)]
 # Flags that mean nothing alone, and what makes them meaningful.
 COMPANIONS = {
-    "json": ["--predict=x"],
-    "invert": ["--predict=x"],
+    **dict.fromkeys(("json", "invert", "fit", "save_pictures"), ["--predict=x"]),
     **{name: ["--dataset=folder"] for name in ("image_size", "test_size", "skip_broken", "follow_links")},
 }
 COMPANIONS.update(dict.fromkeys(("source", "canvas_size", "num_clutter"), ["--dataset=cluttered_mnist"]))
@@ -354,7 +353,16 @@ def test_what_the_table_says_by_example():
     assert not {"M", "preset", "data_dir", "num_workers", "predict", "num_runs"} & set(DECIDING)
     assert {"epochs", "data_dir", "resume", "use_gpu"} <= FREE and not {"init_lr", "preset", "valid_M"} & FREE
     assert {"epochs", "M", "num_workers"} <= set(KEPT) <= FREE and "data_dir" not in KEPT
-    assert set(ACTIONS) - set(IN_FILES) == {"predict", "invert", "json", "export", "export_onnx", "resume"}
+    assert set(ACTIONS) - set(IN_FILES) == {
+        "predict",
+        "fit",
+        "save_pictures",
+        "invert",
+        "json",
+        "export",
+        "export_onnx",
+        "resume",
+    }
     assert {"std", "locations"} <= set(LOOKING) and not {"M", "pixel_mean", "dataset"} & set(LOOKING)
     assert sorted(PATHS) == "ckpt_dir data_dir export export_onnx logs_dir plots_dir predict weights".split()
 

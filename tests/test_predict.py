@@ -71,7 +71,7 @@ def records(trained, capsys, *flags, status=0):
 
 def test_prediction_is_the_mean_of_m_plain_rollouts(trained, own, capsys):
     pixels = write_grey(own / "a.png")
-    record = records(trained, capsys, "--M=7", "--random_seed=3", "--predict", own / "a.png")["a.png"]
+    record = records(trained, capsys, "--M=7", "--random_seed=3", "--fit=False", "--predict", own / "a.png")["a.png"]
     config = get_config(trained.arguments())
     content = checkpoint.read(str(trained.best))
     model = build(read(str(trained.best)), config)
@@ -91,7 +91,7 @@ def test_test_images_are_classified_as_well_as_by_the_test(trained, own, capsys,
     arrays = tiny_mnist.arrays
     for number, pixels in enumerate(arrays["test_images"]):
         Image.fromarray(pixels).save(own / f"{number:03d}.png")
-    found = [record["label"] for _, record in sorted(records(trained, capsys, "--predict", own).items())]
+    found = [record["label"] for _, record in sorted(records(trained, capsys, "--fit=False", "--predict", own).items())]
     with tiny_mnist.registered():
         _, out, _ = as_main(capsys, trained, "--is_train=False")
     correct = (np.array(found) == arrays["test_labels"]).sum()
@@ -102,18 +102,21 @@ def test_what_else_is_predicted_changes_no_bit(trained, own, capsys):
     for number, name in enumerate("abc"):
         write_grey(own / f"{name}.png", 60 * number + 30, seed=number)
     (own / "broken.png").write_text("no image")
-    together = records(trained, capsys, "--predict", own, status=1)
+    together = records(trained, capsys, "--fit=False", "--predict", own, status=1)
     assert list(together) == ["a.png", "b.png", "c.png"]
-    alone = records(trained, capsys, "--predict", own / "b.png")
+    alone = records(trained, capsys, "--fit=False", "--predict", own / "b.png")
     assert alone["b.png"] == together["b.png"]
-    assert records(trained, capsys, "--random_seed=2", "--predict", own / "b.png")["b.png"] != alone["b.png"]
+    assert (
+        records(trained, capsys, "--random_seed=2", "--fit=False", "--predict", own / "b.png")["b.png"]
+        != alone["b.png"]
+    )
 
 
 def test_copies_that_do_not_fit_into_memory_at_once_give_the_same(trained, own, capsys, monkeypatch):
     write_grey(own / "a.png")
-    at_once = records(trained, capsys, "--M=9", "--predict", own)["a.png"]
+    at_once = records(trained, capsys, "--M=9", "--fit=False", "--predict", own)["a.png"]
     monkeypatch.setattr(predict, "PIXELS_AT_ONCE", 4 * 28 * 28)
-    apart = records(trained, capsys, "--M=9", "--predict", own)["a.png"]
+    apart = records(trained, capsys, "--M=9", "--fit=False", "--predict", own)["a.png"]
     np.testing.assert_allclose(apart["probabilities"], at_once["probabilities"], rtol=1e-4)
     np.testing.assert_allclose(apart["path"], at_once["path"], atol=1e-5)
 
@@ -121,7 +124,7 @@ def test_copies_that_do_not_fit_into_memory_at_once_give_the_same(trained, own, 
 def test_mean_locations_start_in_the_middle_and_need_no_seed(trained, own, capsys):
     write_grey(own / "a.png")
     one, two = (
-        records(trained, capsys, "--locations=mean", *flags, "--predict", own)["a.png"]
+        records(trained, capsys, "--locations=mean", *flags, "--fit=False", "--predict", own)["a.png"]
         for flags in (["--M=5"], ["--random_seed=9"])
     )
     assert one == two and one["path"][0] == [0, 0] and len(one["path"]) == 3
@@ -132,8 +135,8 @@ def test_mean_locations_start_in_the_middle_and_need_no_seed(trained, own, capsy
 
 def test_line_for_people(trained, own, capsys):
     write_grey(own / "my digit.png")
-    status, out, err = as_main(capsys, trained, "--predict", str(own / "my digit.png"))
-    record = records(trained, capsys, "--predict", own)["my digit.png"]
+    status, out, err = as_main(capsys, trained, "--fit=False", "--predict", str(own / "my digit.png"))
+    record = records(trained, capsys, "--fit=False", "--predict", own)["my digit.png"]
     path = " ".join(f"({x:.2f},{y:.2f})" for x, y in record["path"])
     picture = trained.plots / "predict" / "my digit_path.png"
     percent = f"{100 * record['probability']:.2f} %"
@@ -144,7 +147,7 @@ def test_line_for_people(trained, own, capsys):
 def test_json_is_alone_on_the_standard_output_of_a_process(trained, own):
     write_grey(own / "a.png")
     (own / "b.png").write_text("no image")
-    status, out, err = trained.call("--use_gpu=True", "--json", "--predict", str(own))
+    status, out, err = trained.call("--use_gpu=True", "--json", "--fit=False", "--predict", str(own))
     assert status == 1 and json.loads(out)["image"] == str(own / "a.png")
     assert f"main.py: skipped {own / 'b.png'}: it is no image" in err and "Traceback" not in err
 
@@ -152,23 +155,26 @@ def test_json_is_alone_on_the_standard_output_of_a_process(trained, own):
 def test_names_that_the_terminal_cannot_write_are_escaped(trained, own, monkeypatch):
     write_grey(own / "\u732b.png")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    status, out, err = trained.call("--predict", str(own / "\u732b.png"))
+    status, out, err = trained.call("--fit=False", "--predict", str(own / "\u732b.png"))
     assert status == 0 and r"\u732b.png: " in out, err
 
 
 @posix
 def test_names_that_would_break_a_line_are_escaped(trained, own, capsys):
     write_grey(own / "a\nb.png")
-    _, out, _ = as_main(capsys, trained, "--predict", str(own))
+    _, out, _ = as_main(capsys, trained, "--fit=False", "--predict", str(own))
     assert r"a\nb.png" in out and "a\nb" not in out
-    assert "a\nb.png" in records(trained, capsys, "--predict", own)
+    assert "a\nb.png" in records(trained, capsys, "--fit=False", "--predict", own)
 
 
 def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
     (own / "other").mkdir()
     write_grey(own / "a.png")
     write_grey(own / "other" / "a.png", 200)
-    found = [json.loads(line) for line in as_main(capsys, trained, "--json", "--predict", str(own))[1].splitlines()]
+    found = [
+        json.loads(line)
+        for line in as_main(capsys, trained, "--json", "--fit=False", "--predict", str(own))[1].splitlines()
+    ]
     pictures = [record["picture"] for record in found]
     assert [os.path.basename(path) for path in pictures] == ["a_path.png", "a_path-2.png"]
     with Image.open(pictures[0]) as picture:
@@ -176,7 +182,7 @@ def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
         colours = {colour for _, colour in picture.getcolors(10**6)}
     assert {(0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)} <= colours
     before = open(pictures[0], "rb").read()
-    again = records(trained, capsys, "--predict", own / "a.png", pictures[0])
+    again = records(trained, capsys, "--fit=False", "--predict", own / "a.png", pictures[0])
     assert again["a.png"]["picture"].endswith("a_path-2.png") and open(pictures[0], "rb").read() == before
 
 
@@ -218,7 +224,7 @@ def test_frames_surround_the_very_pixels_that_the_retina_reads(g, H, W, unit_pix
 def test_only_pictures_are_written(trained, own, capsys):
     write_grey(own / "a.png")
     before = trained.files()
-    as_main(capsys, trained, "--predict", str(own))
+    as_main(capsys, trained, "--fit=False", "--predict", str(own))
     after = trained.files()
     assert {name: content for name, content in after.items() if not name.startswith("plots/predict")} == {
         name: content for name, content in before.items() if not name.startswith("plots/predict")
@@ -241,7 +247,7 @@ def test_folder_is_walked_in_order_without_hidden_files_and_links_out(trained, o
     (own / "outdir").symlink_to(outside)
     (own / "loop").symlink_to(own)
     (own / "within.png").symlink_to(own / "b.png")
-    status, out, err = as_main(capsys, trained, "--json", "--predict", str(own))
+    status, out, err = as_main(capsys, trained, "--json", "--fit=False", "--predict", str(own))
     names = [os.path.relpath(json.loads(line)["image"], own) for line in out.splitlines()]
     assert names == ["a.JPG", "b.png", "within.png", "sub/c.gif", "sub2/e.bmp"]
     assert status == 1 and err.count("main.py: skipped") == 2
@@ -249,14 +255,16 @@ def test_folder_is_walked_in_order_without_hidden_files_and_links_out(trained, o
 
 
 def test_nothing_to_predict_is_said(trained, own, capsys):
-    status, out, err = as_main(capsys, trained, "--predict", str(own), str(own / "absent.png"))
+    status, out, err = as_main(capsys, trained, "--fit=False", "--predict", str(own), str(own / "absent.png"))
     assert status == 1 and f"skipped {own}: there is no image in it" in err
     assert f"skipped {own / 'absent.png'}: No such file or directory" in err
 
 
 def test_no_model_is_an_error(trained, own, capsys, tmp_path, tiny_mnist):
     write_grey(own / "a.png")
-    status, out, err = as_main(capsys, Place(tmp_path / "empty", tiny_mnist.folder), "--predict", str(own))
+    status, out, err = as_main(
+        capsys, Place(tmp_path / "empty", tiny_mnist.folder), "--fit=False", "--predict", str(own)
+    )
     assert status == 2 and "nothing to predict with" in err
 
 
@@ -274,7 +282,9 @@ def test_checkpoint_that_contradicts_itself_is_refused(trained, own, capsys, tmp
     write_grey(own / "a.png")
     content = {**checkpoint.read(str(trained.best)), **change}
     checkpoint.write(str(tmp_path / "odd.pdparams"), content)
-    status, _, err = as_main(capsys, trained, f"--weights={tmp_path / 'odd.pdparams'}", "--predict", str(own))
+    status, _, err = as_main(
+        capsys, trained, f"--weights={tmp_path / 'odd.pdparams'}", "--fit=False", "--predict", str(own)
+    )
     assert status == 2 and err.startswith("main.py: ") and err.count("\n") == 1
     assert expected in err and "odd.pdparams" in err
 
@@ -293,10 +303,12 @@ def test_names_of_classes_come_from_the_checkpoint_or_the_data_set(trained, own,
     ):
         path = tmp_path / f"{name}.pdparams"
         checkpoint.write(str(path), {**content, **changes})
-        record = records(trained, capsys, f"--weights={path}", "--predict", own)["a.png"]
+        record = records(trained, capsys, f"--weights={path}", "--fit=False", "--predict", own)["a.png"]
         assert record["class"] == expected[record["label"]]
     paddle.save({name: paddle.to_tensor(value) for name, value in content["ema"].items()}, str(tmp_path / "bare"))
-    assert records(trained, capsys, f"--weights={tmp_path / 'bare'}", "--predict", own)["a.png"]["class"].isdigit()
+    assert records(trained, capsys, f"--weights={tmp_path / 'bare'}", "--fit=False", "--predict", own)["a.png"][
+        "class"
+    ].isdigit()
 
 
 # ---- images of every kind
@@ -426,7 +438,7 @@ def test_real_digits_come_back_from_large_dark_on_light_pictures(real_mnist):
 
 
 def test_invert_decides_and_is_automatic_where_it_is_plain(own):
-    config = get_config(["--predict=x"])
+    config = get_config(["--fit=False", "--predict=x"])
     for name, level in (("light.png", 0), ("dark.png", 255)):
         pixels = np.full((28, 28), level, np.uint8)
         pixels[10:18, 12:14] = 255 - level
@@ -435,11 +447,13 @@ def test_invert_decides_and_is_automatic_where_it_is_plain(own):
     np.testing.assert_array_equal(light, predict.prepare(str(own / "dark.png"), config, (1, 28, 28)))
     assert light[0, 0, 0] == 0 and light[0, 12, 12] == 255
     for flag, inverted in (("--invert", True), ("--invert=False", False)):
-        config = get_config(["--predict=x", flag])
+        config = get_config(["--fit=False", "--predict=x", flag])
         for name, level in (("light.png", 0), ("dark.png", 255)):
             prepared = predict.prepare(str(own / name), config, (1, 28, 28))
             assert prepared[0, 0, 0] == (255 - level if inverted else level)
-    folder = get_config(["--predict=x", "--dataset=folder"])  # such a model may have been trained on dark on light
+    folder = get_config(
+        ["--fit=False", "--predict=x", "--dataset=folder"]
+    )  # such a model may have been trained on dark on light
     assert predict.prepare(str(own / "dark.png"), folder, (1, 28, 28))[0, 0, 0] == 255
 
 
@@ -500,7 +514,9 @@ def test_hostile_files_are_named_and_skipped_and_the_others_predicted(trained, o
     content, expected = HOSTILE[name]
     (own / "bad.png").write_bytes(content)
     write_grey(own / "good.png")
-    status, out, err = as_main(capsys, trained, "--json", "--predict", str(own / "bad.png"), str(own / "good.png"))
+    status, out, err = as_main(
+        capsys, trained, "--json", "--fit=False", "--predict", str(own / "bad.png"), str(own / "good.png")
+    )
     assert status == 1 and json.loads(out)["image"] == str(own / "good.png")
     assert err.count("skipped") == 1 and f"skipped {own / 'bad.png'}: " in err and expected in err
 
@@ -560,7 +576,7 @@ def test_no_damage_gets_through_as_anything_but_bad_image(tmp_path_factory, samp
 def test_reader_that_leaves_early_ends_it_quietly(trained, own):
     for number in range(300):
         write_grey(own / f"{number}.png", seed=number)
-    process = trained.start("--json", "--predict", str(own))
+    process = trained.start("--json", "--fit=False", "--predict", str(own))
     assert json.loads(process.stdout.readline())
     process.stdout.close()
     error = process.stderr.read()
@@ -572,3 +588,33 @@ def test_importing_predict_changes_no_limit_of_pillow():
     code = "from PIL import Image; before = Image.MAX_IMAGE_PIXELS; from ram.data import images; "
     code += "assert before == Image.MAX_IMAGE_PIXELS"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# ---- patterns, and answers without pictures
+
+
+def test_patterns_that_no_shell_expanded_are_expanded(trained, own, capsys):
+    (own / "deep" / "er").mkdir(parents=True)
+    for name in ("b1.png", "b2.png", "c1.bmp", "b[3].png", "deep/er/b4.png"):
+        write_grey(own / name)
+    for pattern, expected in (
+        ("b?.png", ["b1.png", "b2.png"]),
+        ("*1.*", ["b1.png", "c1.bmp"]),
+        ("b[3].png", ["b[3].png"]),  # a file of that very name
+        ("[bc]1.???", ["b1.png", "c1.bmp"]),
+        ("**/b4.png", ["b4.png"]),
+        ("d*", ["b4.png"]),  # a folder
+    ):
+        assert list(records(trained, capsys, "--fit=False", "--predict", own / pattern)) == expected, pattern
+    status, out, err = as_main(capsys, trained, "--fit=False", "--predict", str(own / "z*.png"))
+    assert status == 1 and f"skipped {own / 'z*.png'}: No such file" in err
+
+
+def test_answers_without_pictures(trained, own, capsys, tmp_path):
+    write_grey(own / "a.png")
+    flags = [f"--plots_dir={tmp_path / 'none'}", "--fit=False", "--save_pictures=False", "--predict", str(own)]
+    status, out, _ = as_main(capsys, trained, *flags)
+    assert status == 0 and out.splitlines()[-1].endswith(")") and "_path.png" not in out
+    record = records(trained, capsys, *flags)["a.png"]
+    assert record["picture"] is None and not (tmp_path / "none").exists()
+    assert record["label"] == records(trained, capsys, "--fit=False", "--predict", own)["a.png"]["label"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from config import CANVASES, OWN
 from model import Noise, RecurrentAttention, draw_noise
 from modules import Geometry
 from ram.build import SIDE, build, complete
-from ram.data import fitting, images, kept
+from ram.data import drawing, fitting, images, kept
 from ram.data.conversion import Conversion
 from ram.runs.weights import Trained
 from utils import UserError, file_access, make_folder, printable, to_tensor
@@ -49,7 +50,8 @@ def predict(config, trained: Trained, out) -> int:
     trained, how = complete(trained, config), kept.conversion(kept.check(trained.data or {}))
     model = build(trained, config)
     folder = os.path.join(config.plots_dir, "predict")
-    make_folder(folder)
+    if config.save_pictures:
+        make_folder(folder)
     paths, skipped = collect(config.predict)
     geometry = model.sensor.retina.geometry if model.samples else None
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
@@ -63,8 +65,9 @@ def predict(config, trained: Trained, out) -> int:
         prediction = look(model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
         if not np.isfinite(prediction.probabilities).all():
             raise UserError("the model gives no finite probabilities: its weights are not usable")
-        picture = free_name(folder, path, taken)
-        save_picture(picture, image, prediction.locations, geometry)
+        picture = free_name(folder, path, taken) if config.save_pictures else None
+        if picture:
+            save_picture(picture, image, prediction.locations, geometry)
         out.write(report(path, prediction, trained.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
@@ -73,11 +76,12 @@ def predict(config, trained: Trained, out) -> int:
 def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """List the images that paths name, and what was skipped and why (printed on stderr, too).
 
-    A file is taken as it is. Of a folder, all files named like images are taken, in it and in the folders below,
-    sorted; hidden ones are left out, and links that lead out of the folder are skipped.
+    A file is taken as it is. Where there is none of that name, `*`, `?` and `[...]` in it stand for others: on
+    Windows no shell does that. Of a folder, all files named like images are taken, in it and in the folders
+    below, sorted; hidden ones are left out, and links that lead out of the folder are skipped.
     """
     files, skipped = [], []
-    for path in paths:
+    for path in [match for pattern in paths for match in expanded(pattern)]:
         if not os.path.isdir(path):
             files.append(path)
             continue
@@ -98,6 +102,11 @@ def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return files, skipped
 
 
+def expanded(path: str) -> list[str]:
+    """Return the paths that a pattern stands for, sorted; the path itself where it exists or is no pattern of any."""
+    return [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True)) or [path]
+
+
 def skip(path: str, why: str) -> None:
     """Print on stderr that a path is skipped."""
     print(f"main.py: skipped {printable(path)}: {why}", file=sys.stderr)
@@ -107,7 +116,7 @@ def prepare(path: str, config, shape: tuple[int, int, int], how: Conversion = im
     """Read an image and fit it to the model's training images: see `fitted`; `how` as in `images.read`.
 
     Raises:
-        BadImage: see `images.read`.
+        BadImage: see `images.read` and `drawing.find_drawing`.
     """
     return fitted(images.read(path, shape[0], images.LONGEST, how), config, shape)
 
@@ -117,16 +126,32 @@ def fitted(image: np.ndarray, config, shape: tuple[int, int, int]) -> np.ndarray
 
     Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
     as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
-    own see what these would give them. An image of the model's own size is taken as it is, but for the inversion.
+    own see what these would give them. An image of the model's own size is taken as it is, but for the inversion; of a
+    digit, if it looks like MNIST's. With `--fit=False` the whole image is shown.
+
+    Raises:
+        BadImage: see `drawing.find_drawing`.
     """
+    if config.fit and config.dataset == "mnist" and shape == (1, SIDE, SIDE):
+        return digit(image, config.invert)
     light_on_dark = config.dataset not in OWN
     if config.invert or (config.invert is None and light_on_dark and fitting.is_dark_on_light(image)):
         image = 255 - image
     if image.shape == shape:
         return image
-    if config.dataset in BOX and shape == (1, SIDE, SIDE):
+    if config.fit and config.dataset in BOX and shape == (1, SIDE, SIDE):
         return fitting.fit_drawing(image, SIDE, BOX[config.dataset])
     return fitting.fit(image, *shape[1:], enlarge=config.dataset not in CANVASES)
+
+
+def digit(image: np.ndarray, invert: bool | None) -> np.ndarray:
+    """Find the digit in an image (1, H, W) and make it one of MNIST's (1, 28, 28), which it may be already."""
+    if image.shape == (1, SIDE, SIDE):
+        for candidate in [image] * (not invert) + [255 - image] * (invert is not False):
+            if fitting.is_like_mnist(candidate):
+                return candidate
+    drawn = drawing.find_drawing(image, invert)[0]
+    return fitting.place(fitting.thicken(drawn, BOX["mnist"]), SIDE, BOX["mnist"])
 
 
 @paddle.no_grad()
@@ -151,7 +176,7 @@ def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations
     return Prediction(probabilities, path)
 
 
-def report(path: str, prediction: Prediction, classes: list[str], picture: str, as_json: bool) -> str:
+def report(path: str, prediction: Prediction, classes: list[str], picture: str | None, as_json: bool) -> str:
     """Write the prediction for an image as a line for people, or as a JSON object.
 
     The object's "path" holds the T locations (x, y) in [-1, 1], from the top left to the bottom right corner of the
@@ -162,7 +187,7 @@ def report(path: str, prediction: Prediction, classes: list[str], picture: str, 
     if not as_json:
         steps = " ".join(f"({x:.2f},{y:.2f})" for x, y in prediction.locations)
         answer = f"{printable(classes[label])} ({100 * probability:.2f} %)"
-        return f"{printable(path)}: {answer}, path {steps}, {printable(picture)}"
+        return f"{printable(path)}: {answer}, path {steps}{f', {printable(picture)}' if picture else ''}"
     record = {"image": path, "class": classes[label], "label": label, "probability": probability}
     record.update(probabilities=prediction.probabilities.tolist(), path=prediction.locations.tolist(), picture=picture)
     return json.dumps(record)
