@@ -8,12 +8,14 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import hypothesis
 import numpy as np
 import paddle
 import pytest
+from helpers import run_measured
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,7 +26,7 @@ from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
 from ram.build import build
-from ram.data import fitting, images
+from ram.data import fitting, images, jpeg
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
@@ -618,3 +620,61 @@ def test_answers_without_pictures(trained, own, capsys, tmp_path):
     record = records(trained, capsys, *flags)["a.png"]
     assert record["picture"] is None and not (tmp_path / "none").exists()
     assert record["label"] == records(trained, capsys, "--fit=False", "--predict", own)["a.png"]["label"]
+
+
+# ---- photographs of more than 100 megapixels
+
+
+def large_photograph(path, size, **options):
+    """A JPEG of so many pixels, with a dark seven on light paper; made from strips, so that little memory is used."""
+    picture = Image.new("L", size, 230)
+    w, h = size
+    picture.paste(30, (w // 3, h // 4, 2 * w // 3, h // 4 + h // 16))
+    picture.paste(30, (2 * w // 3 - w // 20, h // 4, 2 * w // 3, 3 * h // 4))
+    picture.save(path, "JPEG", quality=40, **options)
+
+
+@posix
+@pytest.mark.parametrize("size", [(12032, 9024), (16000, 12400)])  # 108 and 198 megapixels
+def test_large_baseline_jpeg_is_decoded_small(trained, own, size):
+    large_photograph(own / "a.jpg", size)
+    flags = trained.arguments("--use_gpu=False", "--save_pictures=False", "--predict", str(own / "a.jpg"))
+    command = [sys.executable, str(ROOT / "main.py"), *flags]
+    status, text, peak = run_measured(command, cwd=ROOT)
+    assert status == 0 and "a.jpg: " in text, text
+    assert peak < 1e9, peak
+
+
+@pytest.mark.parametrize(
+    "kind, size, options", [("progressive", (10016, 10016), {"progressive": True}), ("too large", (16000, 12512), {})]
+)
+def test_large_files_of_other_kinds_are_refused_and_told_the_remedy(own, kind, size, options):
+    large_photograph(own / "a.jpg", (64, 64), **options)
+    content = bytearray((own / "a.jpg").read_bytes())
+    at = content.index(b"\xff\xc2" if options else b"\xff\xc0")
+    content[at + 5 : at + 9] = struct.pack(">HH", *size[::-1])
+    (own / "a.jpg").write_bytes(content)
+    with pytest.raises(BadImage, match="save it smaller"):
+        images.read(str(own / "a.jpg"), 1, images.LONGEST)
+
+
+def test_baseline_jpeg_whose_colors_come_in_several_scans_is_not_decoded_small(own):
+    Image.new("RGB", (64, 64), (200, 10, 90)).save(own / "a.jpg")
+    content = (own / "a.jpg").read_bytes()
+    with open(own / "a.jpg", "rb") as file:
+        assert jpeg.size_in_one_scan(file) == (64, 64)
+    scan = content.index(b"\xff\xda")
+    several = content[: scan + 4] + b"\x01\x01\x00\x00\x3f\x00" + content[scan + 14 :]
+    for damaged in (several, content[:scan], content[:30], b"\xff\xd8" + b"\xff" * 5000, b"", content[:2] + bytes(9)):
+        assert jpeg.size_in_one_scan(io.BytesIO(damaged)) is None
+
+
+def test_reading_a_large_photograph_leaves_pillows_limit_as_it_was(own):
+    large_photograph(own / "a.jpg", (11008, 9344))
+    before = Image.MAX_IMAGE_PIXELS
+    pixels = images.read(str(own / "a.jpg"), 1, images.LONGEST)
+    assert images.LONGEST // 2 < max(pixels.shape) <= images.LONGEST and pixels.min() < 60 and pixels.max() > 200
+    assert Image.MAX_IMAGE_PIXELS == before
+    with pytest.raises(Image.DecompressionBombWarning), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Image.open(own / "a.jpg")

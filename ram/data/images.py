@@ -16,10 +16,14 @@ from typing import BinaryIO, Callable
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ram.data import conversion
+from ram.data import conversion, jpeg
 from ram.data.conversion import BadImage, Conversion, Measure
 
-MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read; phones make fewer
+MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read
+LIMITS = (
+    f"at most {MAX_PIXELS:,} are read, and {jpeg.MAX_PIXELS:,} of a baseline JPEG; save it smaller, or as such a JPEG, "
+    "in a program for photographs"
+)
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
 
 Image.init()
@@ -139,7 +143,7 @@ def _opened(path: str | bytes, use: Callable):
     except UnidentifiedImageError:
         raise BadImage("it is no image of a format that Pillow reads") from None
     except Image.DecompressionBombError:
-        raise BadImage(f"it has far too many pixels: at most {MAX_PIXELS:,} are read") from None
+        raise BadImage(f"it has far too many pixels: {LIMITS}") from None
     except OSError as error:
         raise BadImage(error.strerror or _first_line(error)) from None
     except Exception as error:  # whatever a damaged or hostile file makes Pillow's many readers raise
@@ -148,11 +152,21 @@ def _opened(path: str | bytes, use: Callable):
 
 def _decoded(file: BinaryIO, use: Callable):
     """Return what `use` makes of the image in a file."""
-    with Image.open(file, formats=FORMATS) as image:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError:
+        image = jpeg.open_small(file, LONGEST)
+        if image is None:
+            raise
+    with image:
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadImage(f"it has {width}x{height} pixels: at most {MAX_PIXELS:,} are read")
-        return use(image)
+        if width * height <= MAX_PIXELS:
+            return use(image)
+        small = jpeg.open_small(file, LONGEST)
+        if small is None:
+            raise BadImage(f"it has {width}x{height} pixels: {LIMITS}")
+        with small:
+            return use(small)
 
 
 def _first_line(error: Exception) -> str:
