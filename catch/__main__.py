@@ -15,6 +15,7 @@ import os
 
 from catch.config import PLAYER, adopt, get_config, run_name, settings
 from ram.runs import checkpoint
+from ram.runs.files import locked
 from ram.system.command import command_line
 from ram.system.cpu import choose_device
 from utils import JsonLines, UserError, make_folder
@@ -28,9 +29,11 @@ class Files:
     def __init__(self, config):
         self.name = run_name(config)
         stem = os.path.join(config.ckpt_dir, self.name)
-        self.latest, self.lock = stem + "_ckpt.pdparams", stem + ".lock"
+        self.latest = stem + "_ckpt.pdparams"
         self.previous = checkpoint.previous(self.latest)
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
+        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir)))
+        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # two runs may share just one
 
     def started(self) -> bool:
         """Tell whether there is a checkpoint to go on from."""
@@ -61,7 +64,7 @@ def train(config) -> list[dict]:
     files = Files(config)
     for folder in (config.ckpt_dir, config.logs_dir):
         make_folder(folder)
-    with checkpoint.RunLock(files.lock):
+    with locked(*files.locks):
         state = None
         if config.resume and (config.resume != "auto" or files.started()):
             if not files.started():

@@ -397,6 +397,19 @@ def test_a_stopped_training_goes_on_to_the_same_bits(undisturbed, tmp_path, how)
     assert again.returncode == 0 and "is finished" in again.stdout and same(state_in(tmp_path), state_in(undisturbed))
 
 
+@pytest.mark.parametrize("shared", ["ckpt", "logs"])
+def test_two_trainings_that_share_a_folder_are_refused_before_anything_moves(tmp_path, shared):
+    places = {name: tmp_path / name for name in ("ckpt", "logs")}
+    name = run_name(get_config(["--size=8"]))
+    log = places["logs"] / f"{name}.jsonl"
+    log.parent.mkdir()
+    log.write_text("of a training that runs")
+    flags = ["--size=8", *(f"--{key}_dir={path}" for key, path in places.items())]
+    with checkpoint.RunLock(str(places[shared] / f"{name}.lock")), pytest.raises(UserError, match=f"{name} is in use"):
+        main(get_config(flags))
+    assert log.read_text() == "of a training that runs" and not (places["ckpt"] / "old").exists()
+
+
 def test_a_new_training_moves_the_old_one_aside(undisturbed, tmp_path):
     older = state_in(undisturbed)
     path = tmp_path / "catch_8_seed1_ckpt.pdparams"
