@@ -646,6 +646,12 @@ def test_it_runs_as_a_file_with_own_weights_and_without_data(opened, tmp_path):
         served.end()
 
 
+def test_a_host_imports_the_page():
+    from demo.app import demo
+
+    assert type(demo).__name__ == "Blocks" and not demo.is_running
+
+
 def test_the_port_of_another_program_is_an_error_in_one_line(server):
     ended = subprocess.run(
         [sys.executable, "-m", "demo", f"--port={server.port}"], cwd=ROOT, capture_output=True, text=True, timeout=120
