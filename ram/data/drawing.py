@@ -152,7 +152,7 @@ def has_edge(values: np.ndarray, region: np.ndarray) -> bool:
     if not inside.any() or not outside.any():
         return False
     step = np.median(values[inside]) - np.median(values[outside])
-    return bool(step > 0.5 * (np.median(values[region]) - np.median(values[~region])))
+    return bool(step > max(FAINT, 0.5 * (np.median(values[region]) - np.median(values[~region]))))
 
 
 def on_sheet(image: np.ndarray, small: np.ndarray, sheet: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
