@@ -69,6 +69,9 @@ def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], 
     Raises:
         UserError: given flags differ, or a value is not allowed; the message names them, and nothing is changed.
     """
+    odd = [name for name in names if name in saved and name not in (*IN_FILES, KEY) and hasattr(config, name)]
+    if odd:
+        raise UserError(f"the settings in {path} cannot be used: {odd[0]} is none that a training keeps")
     flags = _as_flags({name: saved[name] for name in names if name in saved and name in IN_FILES}, path)
     given = [name for name in flags if name in config.explicit and getattr(config, name) != flags[name]]
     if given and strict:
