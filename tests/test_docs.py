@@ -119,12 +119,9 @@ def test_no_heading_is_there_twice(page):
     assert len(found) == len(set(found))
 
 
-AWAITED_LINKS = {"docs/demo.md"}  # pages that the README does not show yet
-
-
 def test_every_page_of_the_manual_is_in_the_readme():
     found = set(links(ROOT / "README.md", TEXTS[ROOT / "README.md"]))
-    pages = {name(page) for page in ENGLISH} - {"README.md", "docs/README.md"} - AWAITED_LINKS
+    pages = {name(page) for page in ENGLISH} - {"README.md", "docs/README.md"}
     assert pages <= {link.split("#")[0] for link in found}
 
 
