@@ -49,7 +49,7 @@ def build_parser() -> Parser:
         "--frames", type=number(int, 1, 10**12), default=20_000_000, help="frames to train for, each counted once"
     )
     group.add_argument("--batch_size", type=size, default=512, help="games that are played between trainings")
-    group.add_argument("--minibatch", type=size, default=256, help="games per update of the weights")
+    group.add_argument("--minibatch", type=size, default=128, help="games per update of the weights")
     group.add_argument("--passes", type=number(int, 1, 100), default=3, help="times that each game is learned from")
     group.add_argument(
         "--clip_ratio", type=positive, default=0.2, help="a choice pulls no more once it is this much more likely"
