@@ -12,7 +12,7 @@ from paddle import nn
 from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore
 from ram.fast import rollout as fast
 from ram.fast.retina import Scene
-from utils import generator
+from utils import UserError, generator
 
 
 class Noise(NamedTuple):
@@ -140,6 +140,10 @@ class RecurrentAttention(nn.Layer):
         """Draw all weights from the seed; with core_init="identity", a rectified core's h2h is the identity (D, D)."""
         draw_weights(self, seed)
         if self.core_init == "identity" and isinstance(self.rnn, CoreNetwork):
+            if self.rnn.h2h.weight.shape != 2 * [self.rnn.hidden_size]:
+                raise UserError(
+                    "h2h of this core is not square and cannot start as the identity: give --core_init=glorot"
+                )
             self.rnn.h2h.weight.set_value(np.eye(self.rnn.hidden_size, dtype="float32"))
 
     def set_std(self, std: float) -> None:

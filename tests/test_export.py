@@ -257,7 +257,7 @@ def test_script_skips_what_pillow_cannot_turn_into_bytes(exported, tmp_path, cap
 def test_script_refuses_images_of_another_kind(exported):
     run = deploy.Model(str(exported))
     for images in (np.zeros((2, 1, 28, 28), np.float32), np.zeros((2, 1, 28, 27), np.uint8)):
-        with pytest.raises(ValueError, match=r"images are uint8 of \(B, 1, 28, 28\), not"):
+        with pytest.raises(ValueError, match=r"images are uint8 of \(B, 1, 28, 28\), at least one, not"):
             run(images)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from trainer import hybrid_loss
+from utils import UserError
 
 F32 = np.float32
 
@@ -538,3 +539,10 @@ def test_looking_at_the_right_place_is_learned_and_only_with_the_locator(seed, f
     """Guessing is right half of the time, and so is, nearly, whoever looks anywhere."""
     accuracy = accuracy_after_training(seed, frozen)
     assert accuracy < 0.65 if frozen else accuracy > 0.75
+
+
+def test_core_that_cannot_start_as_the_identity_is_an_error_in_one_line():
+    model = RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10)
+    model.rnn.h2h = paddle.nn.Linear(256, 512)
+    with pytest.raises(UserError, match="--core_init=glorot"):
+        model.initialize(1)

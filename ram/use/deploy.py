@@ -50,11 +50,13 @@ class Model:
         """Compute probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
 
         Raises:
-            ValueError: the images are not uint8, or of another size.
+            ValueError: there are no images, or they are not uint8, or of another size.
         """
         shape = tuple(self.about["image_shape"])
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise ValueError(f"images are uint8 of (B, {str(shape)[1:]}, not {images.dtype} of {images.shape}")
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            raise ValueError(
+                f"images are uint8 of (B, {str(shape)[1:]}, at least one, not {images.dtype} of {images.shape}"
+            )
         with self.one_at_a_time:
             (name,) = self.predictor.get_input_names()
             handle = self.predictor.get_input_handle(name)
