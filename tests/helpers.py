@@ -34,6 +34,14 @@ NAMES = {
 }
 
 
+def long_test(*values):
+    """Parameters of a test that takes long: .ci/run tests them, `python -m pytest` alone leaves them out."""
+    import pytest
+
+    skipped = pytest.mark.skipif(not os.environ.get("CI"), reason="takes long: .ci/run tests it")
+    return [pytest.param(value, marks=skipped) for value in values] if values else skipped
+
+
 def easy_images(count: int, seed: int, classes: int = 10, shape=(1, 28, 28)) -> tuple[np.ndarray, np.ndarray]:
     """Images (count, C, H, W) uint8 and labels (count,) int64: the lighter the image, the higher the class."""
     random = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, same, without_seconds
+from helpers import ROOT, long_test, same, without_seconds
 from PIL import Image, ImageColor
 
 from catch import bounds, curve, game
@@ -335,6 +335,7 @@ def test_a_plain_baseline_is_not_told_the_state():
 # ------------------------------------------------------------------------------------------------------------- learning
 
 
+@long_test()
 def test_a_small_game_is_learned():
     config = get_config(["--size=8", "--batch_size=256", "--minibatch=128", "--frames=200000"])
     trainer = Trainer(config, save=None, log=None)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, copy_checkout, run_as_main, same
+from helpers import ROOT, copy_checkout, long_test, run_as_main, same
 
 import main
 from config import CANVASES, IN_FILES, PATHS, get_config, run_name
@@ -145,7 +145,9 @@ def test_git_tracks_the_folder_and_no_other_checkpoint():
     assert lines.index("/ckpt/*") < lines.index("!/ckpt/published/")
 
 
-@pytest.mark.parametrize("name", published.names())
+@pytest.mark.parametrize(
+    "name", ["mnist", "cluttered60", *long_test(*sorted({*published.names()} - {"mnist", "cluttered60"}))]
+)
 def test_real_error_is_the_published_one(real_mnist, name, tmp_path, capsys):
     """One rollout, since ten take ten times as long."""
     folder = real_mnist().data_dir
