@@ -6,7 +6,9 @@
     python benchmark.py --plot                   # time per step against glimpses, batch size and patches
     python benchmark.py --ablation               # what each optimization is worth: without it, in turn
     python benchmark.py --processes              # 1 and 2 processes that train one model, with one thread each
-    python benchmark.py --quality                # minutes of `python main.py` until 1 % validation error with M=10
+    python benchmark.py --quality                # minutes of a training until 1 % validation error with M=10
+    python benchmark.py --against=FOLDER         # beside kevinzakka/recurrent-visual-attention, from a checkout
+    python benchmark.py --against=FOLDER --quality --against_python=PATH
 
 Each case runs the trainer's own step of the default recipe on real images: drawing them, forward, backward, optimizer
 and weight averaging. Cases take turns, round after round, and medians are given, so that a machine whose speed drifts
@@ -25,6 +27,8 @@ Keys of the JSON: machine, threads, paddle, sgemm_gflops, startup_seconds (from 
 first training step), peak_memory_mb (of this process), and under cases.NAME: train_images_per_second,
 eval_images_per_second (one rollout each), eval_cost (a rollout's cost in evaluation over an image's cost in training),
 flop_per_image, floor_fraction, step_ms, shares (data, forward, backward, optimizer: parts of step_ms that add up to 1).
+With --against: machine, threads, paddle, torch, and under cases.NAME: train_images_per_second,
+reference_images_per_second, ratio, weights, reference_weights.
 """
 
 from __future__ import annotations
@@ -33,13 +37,16 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 
+from ram.speed import against
 from ram.speed.ablation import ablation, time_to_quality
 from ram.speed.cases import CASES, measure, table
 from ram.speed.scaling import plot
 from ram.speed.several import two_processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu, processor
+from utils import file_access
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -52,6 +59,11 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--ablation", action="store_true", help="measure what each optimization is worth")
     parser.add_argument("--processes", action="store_true", help="measure 1 and 2 processes with one thread each")
     parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
+    parser.add_argument("--quality_preset", default="mnist", metavar="NAME", help="which preset --quality trains")
+    parser.add_argument(
+        "--against", metavar="FOLDER", help="time a checkout of kevinzakka/recurrent-visual-attention, too"
+    )
+    parser.add_argument("--against_python", default=sys.executable, metavar="PATH", help="its Python, with PyTorch")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
     prepare_cpu()
@@ -67,8 +79,10 @@ def main(argv: list[str] | None = None) -> dict:
             one, two = row["images_per_second"].values()
             print(f"{row['batch_size']:>8}{one:>20.0f}{two:>14.0f}{row['speedup']:>9.2f}{row['sum_ms']:>9.2f}")
         return figures
+    if options.against:
+        return beside_the_reference(options)
     if options.quality:
-        reached = time_to_quality(options.data_dir)
+        reached = time_to_quality(options.quality_preset, options.data_dir)
         print(
             f"validation error with M=10 under 1 % after {reached['epochs']} epochs, {reached['minutes']:.2f} minutes"
         )
@@ -82,10 +96,31 @@ def main(argv: list[str] | None = None) -> dict:
         return rates
     figures = measure(names, options.data_dir, options.quick)
     print(table(figures))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=2)
+    write(options.json, figures)
     return figures
+
+
+def beside_the_reference(options: argparse.Namespace) -> dict:
+    """Measure, print and return the figures of --against."""
+    other = against.Other(options.against, options.against_python)
+    if options.quality:
+        figures = against.quality(other, options.quality_preset, options.data_dir)
+        for name in ("ours", "reference"):
+            print(f"{name:<12}{figures[name]['epochs']:>5} epochs {figures[name]['minutes']:>8.2f} minutes")
+        print(f"ratio {figures['ratio']:.2f}")
+    else:
+        names = list(against.NAMES) if options.case == "all" else [options.case]
+        figures = against.speed(other, names, options.data_dir, options.quick)
+        print(against.speed_table(figures))
+    write(options.json, figures)
+    return figures
+
+
+def write(path: str | None, figures: dict) -> None:
+    """Write figures as JSON where a file is named."""
+    if path:
+        with file_access("write", path), open(path, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Measure what each optimization is worth, and how long the default recipe takes to a given error."""
+"""Measure what each optimization is worth, and how long a recipe takes to a given error."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
 import subprocess
@@ -11,6 +10,7 @@ import time
 
 from config import get_config
 from ram.speed.cases import ROOT
+from ram.system.signals import StopRequest
 from utils import UserError
 
 # For each optimization to leave out: Python to run before and after paddle is set up, and environment variables.
@@ -54,27 +54,42 @@ def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict
     return {what: {name: statistics.median(values) for name, values in row.items()} for what, row in rates.items()}
 
 
-class Reached(Exception):
-    """The validation error is low enough."""
+def quality_trainer(preset: str, data_dir: str):
+    """Build a trainer of a preset that validates with ten paths and keeps no files.
 
-
-def time_to_quality(data_dir: str, error: float = 1.0) -> dict:
-    """Train with the default recipe, but M=10 at validation, until the validation error (in percent) is below `error`.
-
-    Returns:
-        "epochs", and "minutes" including all validations.
+    Raises:
+        UserError: the preset is not one of MNIST.
     """
     from data_loader import get_train_valid
     from trainer import Trainer
 
-    def log(record: dict, _) -> None:
-        if record["val_err"] < error:
-            raise Reached
+    config = get_config([f"--preset={preset}", "--valid_M=10", f"--data_dir={os.path.abspath(data_dir)}"])
+    if config.dataset != "mnist":
+        raise UserError(f"--quality_preset={preset} trains on {config.dataset}: it must be a preset of MNIST")
+    return Trainer(config, *get_train_valid(config), *[lambda *_: None] * 3)
 
-    config = get_config(["--valid_M=10", f"--data_dir={os.path.abspath(data_dir)}"])
-    trainer = Trainer(config, *get_train_valid(config), save=lambda _: None, save_best=lambda _: None, log=log)
+
+def train_epoch(trainer) -> float:
+    """Train and validate for an epoch, and return the validation error in percent.
+
+    Raises:
+        UserError: the training has ended.
+    """
+    if trainer.remedies():
+        raise UserError(f"the training has ended with a validation error of {100 - trainer.best_valid_acc:.3f} %")
+    trainer.train_epoch(StopRequest())
+    trainer.end_epoch()
+    return trainer.history[-1]["val_err"]
+
+
+def time_to_quality(preset: str, data_dir: str, error: float = 1.0) -> dict:
+    """Train with a preset, but M=10 at validation, until the validation error (in percent) is below `error`.
+
+    Returns:
+        "epochs", and "minutes" including all validations.
+    """
+    trainer = quality_trainer(preset, data_dir)
     began = time.perf_counter()
-    with contextlib.suppress(Reached):
-        trainer.fit()
-        raise UserError(f"the training has ended with no validation error below {error} %")
+    while train_epoch(trainer) >= error:
+        pass
     return {"epochs": trainer.epoch, "minutes": (time.perf_counter() - began) / 60}

@@ -11,10 +11,10 @@ import time
 from config import get_config
 from ram.system.cpu import num_threads, processor
 
-PAPERS = ["--core=relu", "--glimpse_hidden=128", "--loc_hidden=128", "--hidden_size=256"]
+PAPERS = ["--core=relu", "--glimpse_hidden=128", "--loc_hidden=128", "--hidden_size=256", "--batch_size=128"]
 
 CASES = {  # with the paper's networks; what those of the presets cost on canvases is measured beside them
-    "mnist": [],
+    "mnist": ["--preset=mnist", "--num_glimpses=6", "--patch_size=8", "--num_patches=1", *PAPERS],
     "translated60": ["--preset=translated", *PAPERS],
     "cluttered60": ["--preset=cluttered60", *PAPERS],
     "cluttered100": ["--preset=cluttered100", *PAPERS],

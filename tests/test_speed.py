@@ -1,0 +1,66 @@
+"""benchmark.py beside another project's trainer: what it says where that cannot run, and which cases are compared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+from config import get_config
+from ram.build import build_model
+from ram.speed.against import FILES, NAMES
+from ram.speed.cases import CASES
+
+
+def run(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "benchmark.py", "--quick", "--case=mnist", *flags], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def says_one_line(ended: subprocess.CompletedProcess, *parts: str) -> bool:
+    (line,) = [line for line in ended.stderr.replace("\r", "\n").splitlines() if line.startswith("benchmark.py: ")]
+    return ended.returncode == 2 and "Traceback" not in ended.stderr and all(part in line for part in parts)
+
+
+@pytest.mark.parametrize("more", [[], ["--quality"]])
+def test_a_folder_that_is_no_checkout_is_one_line(tmp_path, more):
+    ended = run(f"--against={tmp_path}", *more)
+    assert says_one_line(ended, f"--against={tmp_path} has no config.py", "github.com/kevinzakka")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the files of a checkout."""
+    for name in FILES:
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+def test_a_python_without_torch_is_one_line(checkout):
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        assert says_one_line(run(f"--against={checkout}"), "No module named 'torch'", "--against_python=PATH")
+    else:
+        pytest.skip("this Python has PyTorch")
+
+
+def test_a_python_that_does_not_exist_is_one_line(checkout):
+    ended = run(f"--against={checkout}", f"--against_python={checkout}/python")
+    assert says_one_line(ended, f"--against_python={checkout}/python cannot be started")
+
+
+def test_only_presets_of_mnist_are_trained_to_a_quality():
+    assert says_one_line(run("--quality", "--quality_preset=cluttered60"), "it must be a preset of MNIST")
+
+
+@pytest.mark.parametrize("name, weights", list(zip(NAMES, (242_317, 289_421, 307_853))))
+def test_the_networks_that_are_compared_are_the_papers(name, weights):
+    """The reference has as many weights with the flags that are handed to it: counted when the two were compared."""
+    config = get_config(CASES[name])
+    side = config.canvas_size if "cluttered" in name else 28
+    model = build_model(config, (1, side, side), 10)
+    assert sum(weight.size for weight in model.parameters()) == weights and config.batch_size == 128
