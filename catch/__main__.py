@@ -128,16 +128,18 @@ def load(config) -> tuple:
 
 def test(config) -> list:
     """Play the test games with sampled actions and locations, then greedy; print and return both results."""
-    from catch.play import evaluate
+    from catch.play import caught_line, evaluate
 
     player, source = load(config)
     print(f"[*] {config.num_games} test games, {source}")
     results = []
     for greedy in (False, True):
         result = evaluate(player, config.num_games, config.size, greedy)
-        eye = f"; {result.distance:.2f} pixels from the eye to the ball" if not config.full_screen else ""
-        print(f"[*] {'Greedy: most probable action, mean location' if greedy else 'Sampled'}{eye}")
-        print(result.line())
+        eye = f"; from the eye to the ball {result.distance:.2f} pixels, {result.late_distance:.2f} in the last quarter"
+        print(
+            f"[*] {'Greedy: most probable action, mean location' if greedy else 'Sampled'}{'' if config.full_screen else eye}"
+        )
+        print(caught_line(result.caught, result.count))
         results.append(result)
     return results
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from catch import game
-from catch.play import Result
+from catch.play import caught_line
 from ram.system.command import command_line
 from utils import generator
 
@@ -70,7 +70,7 @@ def main(size: int = 24, count: int = 10_000) -> None:
     """Print both; chance on the test games."""
     games = game.draw_games(0, 0, count, size, "catch test games")
     caught = int(random_player(games, size).sum())
-    print(f"[*] Random actions\n{Result(caught, count, 0.0).line()}")
+    print(f"[*] Random actions\n{caught_line(caught, count)}")
     print(f"[*] A perfect player who sees all catches {100 * perfect_share(size):.2f}%")
 
 

@@ -108,15 +108,17 @@ class Result(NamedTuple):
     caught: int
     count: int
     distance: float  # mean, in pixels, from the ball to the middle of the finest patch, from the second frame on
+    late_distance: float  # the same in the last quarter of each game
 
     @property
     def percent(self) -> float:
         """The share of balls that were caught."""
         return 100 * self.caught / self.count
 
-    def line(self) -> str:
-        """Write the line that a test prints."""
-        return f"[*] Caught: {self.caught}/{self.count} ({self.percent:.2f}%)"
+
+def caught_line(caught: int, count: int) -> str:
+    """Return the line that a test ends with."""
+    return f"[*] Caught: {caught}/{count} ({100 * caught / count:.2f}%)"
 
 
 def evaluate(player: Player, count: int, size: int, greedy: bool, stream: str = "catch test", seed: int = 0) -> Result:
@@ -124,15 +126,17 @@ def evaluate(player: Player, count: int, size: int, greedy: bool, stream: str = 
 
     The noise of a batch of games is drawn by the number of its first game.
     """
-    caught, distance = 0, 0.0
+    caught, distance, late_distance = 0, 0.0, 0.0
     for first in range(0, count, TEST_BATCH):
         number = min(TEST_BATCH, count - first)
         games = game.draw_games(seed, first, number, size, stream + " games")
         noise = draw_noise(number, size - 1, stream + " noise", seed, first)
         record = play(player, games, noise, size, greedy)
         caught += int(record.reward.sum())
-        distance += float(distances(record, games, size)[1:].mean()) * number
-    return Result(caught, count, distance / count)
+        away = distances(record, games, size)  # (N - 1, number)
+        distance += float(away[1:].mean()) * number
+        late_distance += float(away[-(size // 4) :].mean()) * number
+    return Result(caught, count, distance / count, late_distance / count)
 
 
 def distances(record: Record, games: game.Games, size: int) -> np.ndarray:

@@ -41,6 +41,7 @@ def publish(config: argparse.Namespace) -> None:
         "caught": {"sampled": sampled.caught, "greedy": greedy.caught},
         "games": greedy.count,
         "distance": round(greedy.distance, 3),
+        "late_distance": round(greedy.late_distance, 3),
         "frames": content["frames"],
         "seed": content["settings"]["random_seed"],
         "seconds": round(content["seconds"]),

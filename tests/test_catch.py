@@ -25,7 +25,7 @@ from catch.config import build_parser, get_config, run_name, settings
 from catch.fast import count_pixels
 from catch.film import PIXEL, SHADES, film
 from catch.model import GAIN, Player, SummingRetina
-from catch.play import Result, distances, draw_noise, evaluate, play
+from catch.play import caught_line, distances, draw_noise, evaluate, play
 from catch.trainer import Trainer, advantages, clipped, normalized, reinforce_loss
 from ram.runs import checkpoint
 from utils import UserError
@@ -258,6 +258,14 @@ def test_distances_from_the_eye_to_the_ball():
     np.testing.assert_allclose(distances(record, games, 8)[:, 0], [np.hypot(0.5, 0.5), np.hypot(0.5, 2.5)])
 
 
+def test_a_result_tells_how_far_the_eye_is_from_the_ball_and_how_far_at_the_end():
+    games = game.draw_games(0, 0, 300, 8, "catch test games")
+    record = play(player_of(tiny()), games, draw_noise(300, 7, "catch test noise", 0, 0), 8)
+    away, result = distances(record, games, 8), evaluate(player_of(tiny()), 300, 8, greedy=False)
+    assert result.distance == pytest.approx(away[1:].mean(), rel=1e-5)
+    assert result.late_distance == pytest.approx(away[5:].mean(), rel=1e-5)  # of seven frames, the last two
+
+
 # ------------------------------------------------------------------------------------------------------------- the loss
 
 
@@ -436,8 +444,9 @@ def test_test_games_are_played_sampled_and_greedy(undisturbed, capsys):
     weights = state_in(undisturbed)["model"]
     player.set_state_dict({name: paddle.to_tensor(value) for name, value in weights.items()})
     results = [evaluate(player, 1200, 8, greedy) for greedy in (False, True)]
-    assert [line for line in lines if "Caught" in line] == [result.line() for result in results]
-    assert lines[-1] == results[-1].line() and Result(9876, 10000, 0).line() == "[*] Caught: 9876/10000 (98.76%)"
+    assert [line for line in lines if "Caught" in line] == [caught_line(r.caught, r.count) for r in results]
+    assert lines[-1] == caught_line(results[-1].caught, results[-1].count)
+    assert caught_line(9876, 10000) == "[*] Caught: 9876/10000 (98.76%)"
 
 
 def test_a_film_shows_the_games(undisturbed, tmp_path):
@@ -525,7 +534,17 @@ def test_runs_of_different_players_have_different_names():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("catch/published/*.json")), ids=lambda path: path.stem)
 def test_published_players_are_what_their_json_says(path, tmp_path):
     facts, weights = json.loads(path.read_text()), path.with_suffix(".pdparams")
-    assert facts.keys() == {"caught", "games", "distance", "frames", "seed", "seconds", "paddle", "sha256"}
+    assert facts.keys() == {
+        "caught",
+        "games",
+        "distance",
+        "late_distance",
+        "frames",
+        "seed",
+        "seconds",
+        "paddle",
+        "sha256",
+    }
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == facts["sha256"]
     assert (
         facts["games"] == 10_000 and os.path.dirname(path) == PUBLISHED and path.stem.endswith(f"seed{facts['seed']}")
