@@ -161,6 +161,14 @@ GROUPS = {
             "running",
             on_resume=CHANGE,
         ),
+        Flag(
+            "jobs",
+            repeats,
+            1,
+            "how many of the num_runs trainings run at once, on the CPU, whose cores they divide",
+            "running",
+            on_resume=CHANGE,
+        ),
     ],
     "Core network": [
         Flag("num_glimpses", repeats, 6, "glimpses per image (T)", "model", looking=True, mark=HEAD),
@@ -687,6 +695,12 @@ def check(config: argparse.Namespace) -> None:
         raise UserError("--baseline=leave_one_out has no others to look at; give --rollouts_per_image=2 or more")
     if config.num_runs > 1 and config.weights:
         raise UserError(f"--weights={config.weights} is one model, and --num_runs={config.num_runs} asks for several")
+    if config.jobs > 1 and config.num_runs == 1:
+        raise UserError(
+            f"--jobs={config.jobs} trains several runs at once, and there is one: give --num_runs=2 or more"
+        )
+    if config.jobs > 1 and not config.is_train:
+        raise UserError(f"--jobs={config.jobs} trains several runs at once; --is_train=False tests one after the other")
     if config.random_seed + config.num_runs > 2**31:
         raise UserError(f"--random_seed={config.random_seed} + --num_runs={config.num_runs} is above 2147483648")
     if config.resume and config.weights and config.is_train:

@@ -43,6 +43,7 @@ CHOICES = {flag.name: flag.allowed for flag in FLAGS if isinstance(flag.allowed,
 NUMBERS = [flag.name for flag in FLAGS if flag.name not in (*SWITCHES, *PATHS, *CHOICES)]
 # Flags that mean nothing alone, and what makes them meaningful.
 COMPANIONS = {
+    "jobs": ["--num_runs=2"],
     **dict.fromkeys(("json", "invert", "fit", "save_pictures"), ["--predict=x"]),
     **{name: ["--dataset=folder"] for name in ("image_size", "test_size", "skip_broken", "follow_links")},
 }
@@ -131,7 +132,7 @@ RANGES = {
     ),
     **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
     **dict.fromkeys(
-        "num_glimpses num_runs M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])
+        "num_glimpses num_runs jobs M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])
     ),
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
     "image_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),

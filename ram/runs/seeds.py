@@ -8,7 +8,7 @@ import statistics
 from typing import Callable, NamedTuple
 
 from config import FREE, experiment_name, run_name
-from ram.runs import checkpoint
+from ram.runs import checkpoint, jobs
 from ram.runs.files import RunFiles, locked, locks_of, move_aside
 from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
@@ -51,7 +51,7 @@ def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
 
 
 def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callable) -> None:
-    """Train and test --num_runs runs, one after the other.
+    """Train and test --num_runs runs, one after the other, or --jobs of them at once.
 
     With --resume, finished runs are only tested again, with the same result; a stopped run goes on, and runs that had
     not begun are trained with the settings of those that had.
@@ -61,6 +61,8 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
         train: from the settings of a run to the records of its epochs.
         test_one: from the settings of a run to an `Evaluation`.
     """
+    if config.jobs > 1:
+        jobs.check(config)
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
     with locked(*locks_of(config, name + "_runs")):
@@ -69,13 +71,22 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
         else:
             of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
             move_aside([*of_all, path], name, config)
-        done = []
-        for one in each(config):
-            print(f"\n[*] Run {len(done) + 1} of {config.num_runs}: {run_name(one)}")
+        runs, done = each(config), []
+        for one in runs:
             one.resume = RunFiles(one).started()
-            done.append(Run(one.random_seed, run_name(one), train(one), test_one(one)))
+
+        def keep(number: int, history: list[dict], test: object) -> None:
+            done.append(Run(runs[number].random_seed, run_name(runs[number]), history, test))
+            done.sort(key=lambda run: run.seed)  # jobs end in any order
             if processes.is_first():
                 checkpoint.write_json(path, results(config, done))
+
+        if config.jobs > 1:
+            jobs.train_and_test(config, runs, keep)
+        else:
+            for number, one in enumerate(runs):
+                print(f"\n[*] Run {number + 1} of {config.num_runs}: {run_name(one)}")
+                keep(number, train(one), test_one(one))
     print(error_line([run.test.error for run in done]))
 
 

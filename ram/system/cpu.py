@@ -65,6 +65,12 @@ def num_threads() -> int | str:
     return _threads[0]
 
 
+def threads_of(jobs: int) -> int | str:
+    """Return the threads of each of several processes here: the user's OMP_NUM_THREADS, or a share of cores."""
+    chosen = isinstance(num_threads(), str)
+    return num_threads() if chosen else max(1, available_cores() // jobs)
+
+
 def check_numpy() -> None:
     """Raise UserError for a pair of Paddle and NumPy that would end the process without a message."""
     for package in ("paddlepaddle", "paddlepaddle-gpu"):
