@@ -100,4 +100,5 @@ def by_class(result: Evaluation, classes: list[str]) -> str:
     rows = ", ".join(f"{printable(name)} {share:.2f}% ({right}/{count})" for share, right, count, name in worst)
     which = "by class" if len(shown) <= WORST else f"of the {WORST} worst of {len(shown)} classes"
     mean = sum(row[0] for row in shown) / len(shown)
-    return f"[*] Accuracy {which}: {rows}\n[*] Balanced accuracy: {mean:.2f}% (the mean over {len(shown)} classes)"
+    over = "1 class" if len(shown) == 1 else f"{len(shown)} classes"
+    return f"[*] Accuracy {which}: {rows}\n[*] Balanced accuracy: {mean:.2f}% (the mean over {over})"

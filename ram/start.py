@@ -14,6 +14,7 @@ from ram.data.shares import draw_by_class
 from ram.runs import checkpoint, published
 from ram.runs.origin import Origin
 from ram.runs.weights import Trained, read, read_facts
+from utils import UserError
 
 
 def start_from_file(config, trainer, train: Split, valid: Split) -> None:
@@ -28,7 +29,10 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
         UserError: the file cannot be used, or holds weights of another model.
     """
     trained = read(config.weights)
-    others = trainer.start_from(trained.weights)
+    try:
+        others = trainer.start_from(trained.weights)
+    except UserError as error:
+        raise UserError(f"{config.weights} cannot start this training: {error}") from None
     config.started_from = origin(trained)._asdict()
     print(f"[*] Starting from the weights in {config.weights}{others and ', but for ' + others}")
     seen = count_seen(trained, config, train, valid)

@@ -102,7 +102,7 @@ def test_bands_give_what_the_whole_image_gives(tmp_path, monkeypatch):
     values = np.random.default_rng(0).integers(0, 3000, (50, 7)).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
     whole = images.read(str(tmp_path / "a.png"), 1)
-    monkeypatch.setattr(conversion, "BAND", 20)
+    monkeypatch.setattr(conversion, "TILE", 4)
     np.testing.assert_array_equal(images.read(str(tmp_path / "a.png"), 1), whole)
     assert images.measure(str(tmp_path / "a.png")).integer == values.max()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -11,18 +12,20 @@ import shutil
 import sys
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, easy_images, run_as_main
+from helpers import NAMES, ROOT, easy_images, long_test, run_as_main
 from PIL import Image
+from test_images import chunk
 
 from config import get_config, run_name
 from data_loader import get_test, get_train_valid
-from ram.data import arrays, layout, shares
+from ram.data import arrays, layout, shares, sources
 from ram.data.idx import to_idx
 from ram.runs import checkpoint, sizes
 from utils import UserError
@@ -195,7 +198,7 @@ def test_04_lists_win_over_folders(tmp_path, place, names, classes):
     out = place.run(data)
     assert "Train on 5 samples, validate on 2 samples" in out
     assert "test_list.txt, train_list.txt, val_list.txt say which images there are" in out
-    assert "not looked at: images, train\n" in out
+    assert "not looked at: train\n" in out  # the lists name what is in images
     assert place.best(data)["classes"] == classes
     assert "/3 (" in place.run(data, "--is_train=False")
 
@@ -269,6 +272,19 @@ def test_04_npz_is_taken_as_a_file_or_in_a_folder(tmp_path, place, color, save):
         np.testing.assert_array_equal(get_test(config).batch(np.arange(8))[0], images)
     assert "Train on 20" in place.run(tmp_path / "set", "--image_size=14")
     assert place.best(tmp_path / "set", "--image_size=14")["image_shape"][1:] == [14, 14]
+
+
+@posix
+def test_04_what_says_which_images_there_are_may_be_a_link_where_that_is_allowed(tmp_path, place):
+    np.savez(tmp_path / "blood.npz", **npz_arrays(False))
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "blood.npz").symlink_to(tmp_path / "blood.npz")
+    write_lists(tmp_path / "lists", {"train": [0, 1] * 4}, None, ".png")
+    shutil.move(tmp_path / "lists" / "train_list.txt", tmp_path / "list.txt")
+    (tmp_path / "lists" / "train_list.txt").symlink_to(tmp_path / "list.txt")
+    for data in ("archive", "lists"):
+        assert "is a link out of" in place.refuse(tmp_path / data)
+        place.run(tmp_path / data, "--follow_links=True")
 
 
 @pytest.mark.parametrize(
@@ -572,6 +588,25 @@ def test_08_one_background_for_a_data_set(tmp_path, place, inks, background):
 # ---- 9, 10, 11: broken images and names
 
 
+def test_09_what_stands_beside_the_pixels_of_a_png_breaks_no_command(tmp_path, place):
+    data = tmp_path / "set"
+    for part, count in (("train", 5), ("test", 2)):
+        write_classes(data / part, {"a": count, "b": count})
+    plain, _ = get_train_valid(get_config(place.arguments(data)))
+    profile = chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(bytes(3_000_000)))
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 600_000))
+    beside = [chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff"), profile, text, chunk(b"tEXt", b"Software\0" + b"z" * 1_200_000)]
+    for number, path in enumerate(sorted(data.rglob("*.png"))):
+        content = path.read_bytes()
+        at = content.index(b"IDAT") - 4
+        path.write_bytes(content[:at] + beside[number % len(beside)] + content[at:])
+    again, _ = get_train_valid(get_config(place.arguments(data)))
+    np.testing.assert_array_equal(again.images, plain.images)
+    assert "Train on 8 samples, validate on 2 samples" in place.run(data)
+    assert "/4 (" in place.run(data, "--is_train=False")
+    assert place.run(data, "--predict", str(data / "test")).count("test/") == 4
+
+
 def test_10_all_broken_images_are_named_at_once_and_may_be_skipped(tmp_path, place):
     data = tmp_path / "set"
     write_classes(data / "train", {"a": 20, "b": 8})
@@ -701,8 +736,7 @@ def test_12_large_images_settle_the_flags_before_the_run_is_named(tmp_path, plac
     assert (saved["num_glimpses"], saved["patch_size"], saved["glimpse_scale"], saved["num_patches"]) == (8, 8, 2, 3)
     for wish in (
         ["--is_train=False"],
-        [f"--export={tmp_path / 'out'}"],
-        ["--predict", str(data / "test")],
+        ["--predict", str(data / "test"), "--save_pictures=False"],
         ["--resume"],
     ):
         status, out, err = run_bare(place, data, *wish, *(["--epochs=2"] if wish == ["--resume"] else []))
@@ -713,6 +747,15 @@ def test_12_large_images_settle_the_flags_before_the_run_is_named(tmp_path, plac
     flags = "--patch_size=8 --num_patches=3 --glimpse_scale=2 --num_glimpses=8".split()
     assert run_bare(place, data, "--is_train=False", *flags)[0] == 0
     assert run_bare(place, data, "--is_train=False", f"--weights={best}")[0] == 0
+
+
+@long_test()
+def test_12_export_finds_the_run_of_large_images(tmp_path, place):
+    data = tmp_path / "set"
+    write_classes(data / "train", {"a": 4, "b": 4}, (44, 60))
+    assert run_bare(place, data)[0] == 0
+    status, out, err = run_bare(place, data, f"--export={tmp_path / 'out'}")
+    assert status == 0 and "ram_8_8x8_2_k3_" in out, err
 
 
 def test_12_small_images_keep_the_defaults_and_image_size_decides(tmp_path, place):
@@ -732,6 +775,7 @@ def test_12_given_flags_that_see_little_get_a_line_of_advice(tmp_path, place):
     out = place.run(data, "--num_patches=1", "--glimpse_scale=1")
     (line,) = [line for line in out.splitlines() if "see more" in line]
     assert "2 finest patches of 6x6 cover 1.1 % of 80x80 pixels, and the widest patch is 6 wide" in line
+    assert "80x80: --num_patches=3 follows from their size" in place.run(data, "--glimpse_scale=3")
     assert "see more" not in place.run(
         data, "--patch_size=24", "--num_glimpses=2", "--num_patches=2", "--glimpse_scale=2"
     )
@@ -773,7 +817,9 @@ def test_13_weights_of_which_only_biases_fit_are_refused(tmp_path, place):
     content = checkpoint.read(str(path))
     biases = {name: value if value.ndim == 1 else value[None] for name, value in content["ema"].items()}
     checkpoint.write(str(tmp_path / "biases.pdparams"), {**content, "model": biases, "ema": biases})
-    assert "nothing but biases" in place.refuse(data, f"--weights={tmp_path / 'biases.pdparams'}")
+    assert "biases.pdparams cannot start this training: nothing but biases" in place.refuse(
+        data, f"--weights={tmp_path / 'biases.pdparams'}"
+    )
     endless = {name: value * np.float32(np.nan) for name, value in content["ema"].items()}
     checkpoint.write(str(tmp_path / "nan.pdparams"), {**content, "model": endless, "ema": endless})
     assert "not finite" in place.refuse(data, f"--weights={tmp_path / 'nan.pdparams'}")
@@ -879,6 +925,36 @@ def test_15_another_set_in_the_place_of_mnist_is_neither_trained_nor_replaced(tm
     assert "Train on 20" in place.run(tmp_path / "data" / "mnist", kind="idx")
 
 
+# ---- 16: the same files under other names, in other places
+
+
+def as_archives_name_them(data, arrays):
+    for role, array in arrays.items():
+        (data / "mnist").mkdir(exist_ok=True)
+        (data / "mnist" / NAMES[role].replace("-idx", ".idx")).write_bytes(to_idx(array))
+
+
+def as_torchvision_keeps_them(data, arrays):
+    (data / "MNIST" / "raw").mkdir(parents=True)
+    for role, array in arrays.items():
+        (data / "MNIST" / "raw" / (NAMES[role] + ".gz")).write_bytes(gzip.compress(to_idx(array)))
+
+
+def as_keras_keeps_them(data, arrays):
+    np.savez_compressed(data / "mnist.npz", **{sources.KERAS[role]: array for role, array in arrays.items()})
+
+
+@pytest.mark.parametrize("write_them", [as_archives_name_them, as_torchvision_keeps_them, as_keras_keeps_them])
+def test_16_the_same_files_elsewhere_are_taken_by_the_command(tmp_path, place, tiny_mnist, write_them):
+    (tmp_path / "data").mkdir()
+    write_them(tmp_path / "data", tiny_mnist.arrays)
+    with tiny_mnist.registered():
+        files = dataclasses.replace(sources.DATASETS["mnist"], archive="mnist.npz", folders=("MNIST/raw", "."))
+        with mock.patch.dict(sources.DATASETS, mnist=files):
+            assert "Train on 540 samples, validate on 60 samples" in place.run(tmp_path / "data", kind="mnist")
+            assert "/100 (" in place.run(tmp_path / "data", "--is_train=False", kind="mnist")
+
+
 # ---- layouts and their helpers
 
 
@@ -895,6 +971,7 @@ def test_limits_of_arrays(monkeypatch, tmp_path):
         arrays.idx_set(str(tmp_path / "set")).read("train")
 
 
+@long_test()
 def test_12_pictures_find_the_run_of_large_images(tmp_path, place):
     data = tmp_path / "set"
     for part in ("train", "test"):

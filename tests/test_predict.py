@@ -15,7 +15,7 @@ import hypothesis
 import numpy as np
 import paddle
 import pytest
-from helpers import run_measured
+from helpers import long_test, run_measured
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,7 +26,7 @@ from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
 from ram.build import build
-from ram.data import fitting, images, jpeg
+from ram.data import conversion, fitting, images, jpeg
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
@@ -656,6 +656,90 @@ def test_large_files_of_other_kinds_are_refused_and_told_the_remedy(own, kind, s
     (own / "a.jpg").write_bytes(content)
     with pytest.raises(BadImage, match="save it smaller"):
         images.read(str(own / "a.jpg"), 1, images.LONGEST)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000", "AVIF", "TIFF"])
+def test_formats_whose_decoders_take_much_memory_are_read_up_to_fewer_pixels(own, monkeypatch, kind):
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {kind}")
+    ink = Image.new("L", (120, 100), 250)
+    ink.paste(20, (50, 20, 60, 80))
+    options = {"strip_size": 2**30, "compression": "tiff_lzw"} if kind == "TIFF" else {}
+    ink.convert("RGB").save(own / "a", kind, **options)
+    assert images.read(str(own / "a"), 1, images.LONGEST).shape == (1, 100, 120)
+    monkeypatch.setattr(images, "MAX_BYTES", 90_000)
+    with pytest.raises(BadImage, match="120x100 pixels: at most [0-9,]+ of such a file are read; save it smaller"):
+        images.read(str(own / "a"), 1, images.LONGEST)
+    ink.convert("RGB").save(own / "a", "PNG")
+    assert images.read(str(own / "a"), 1, images.LONGEST).shape == (1, 100, 120)
+
+
+def test_image_inside_an_icon_may_not_be_larger_than_any_other(own):
+    inside = png(10000, 9000)
+    directory = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inside), 22)
+    (own / "a.ico").write_bytes(directory + inside)
+    with pytest.raises(BadImage, match="far too many pixels"):
+        images.read(str(own / "a.ico"), 3, images.LONGEST)
+
+
+def test_large_jpeg_has_its_own_size_where_nothing_is_shrunk(own):
+    large_photograph(own / "a.jpg", (8000, 4000))
+    assert images.size(str(own / "a.jpg")) == (4000, 8000)
+    assert max(images.read(str(own / "a.jpg"), 1, images.LONGEST).shape) <= images.LONGEST
+
+
+def test_tiles_of_large_images_give_what_the_whole_image_gives(own, monkeypatch):
+    random = np.random.default_rng(2)
+    for name, pixels in (
+        ("rgb.png", random.integers(0, 256, (53, 37, 3))),
+        ("rgba.png", random.integers(0, 256, (37, 53, 4))),
+        ("wide.png", random.integers(0, 256, (2, 90))),
+    ):
+        Image.fromarray(pixels.astype(np.uint8)).save(own / name)
+    Image.fromarray(random.integers(0, 256, (41, 40, 3), np.uint8)).quantize(20).save(own / "palette.gif")
+    before = {path: images.read(str(path), 3, 20) for path in own.iterdir()}
+    monkeypatch.setattr(conversion, "TILE", 7)
+    for path, pixels in before.items():
+        np.testing.assert_array_equal(images.read(str(path), 3, 20), pixels)
+        assert images.measure(str(path)).color == (path.name != "wide.png")
+
+
+# Large images that take next to no room in a file, each in a process that may take 700 MB more than when it starts.
+MODEST = """
+import resource, sys
+import main
+from ram.data import images
+with open("/proc/self/statm") as statm:
+    used = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 10**6, used + 700 * 10**6))
+for channels in (1, 3):
+    images.read(sys.argv[1], channels, images.LONGEST)
+images.measure(sys.argv[1])
+"""
+
+
+def large_png(path, color, channels, *extra):
+    """A PNG of 100 million pixels of 8 bits."""
+    packer, row = zlib.compressobj(1), bytes(1 + 10_000 * channels)
+    content = b"".join(packer.compress(row) for _ in range(10_000)) + packer.flush()
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, color, 0, 0, 0)), *extra, (b"IDAT", content)]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + b"\0\0\0\0IEND\xaeB\x60\x82")
+
+
+TRANSPARENT = [(b"PLTE", bytes(range(256)) * 3), (b"tRNS", bytes([0, 128, 255]))]
+TURNED = [(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")]
+
+
+@long_test()
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads what Linux says of a process")
+@pytest.mark.parametrize("color, channels, extra", [(4, 2, []), (6, 4, TURNED), (3, 1, TRANSPARENT)])
+def test_hundred_megapixels_take_less_than_700_megabytes(own, color, channels, extra):
+    large_png(own / "a.png", color, channels, *extra)
+    done = subprocess.run(
+        [sys.executable, "-c", MODEST, str(own / "a.png")], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_baseline_jpeg_whose_colors_come_in_several_scans_is_not_decoded_small(own):

@@ -6,7 +6,8 @@ For the images of one data set all this is decided once, from its training part 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 WHITE_LEVELS = (255, 1023, 4095, 65535)  # of images of whole numbers that may have more than 8 bits
 UNIT = 1.01  # what floating-point pixels in [0, 1] may reach by rounding and resampling
 BACKGROUNDS = ("black", "white")
-BAND = 2**22  # pixels that are converted at a time, to save memory
+TILE = 2048  # pixels: side of what is converted at a time, to save memory
 
 
 class BadImage(Exception):
@@ -86,12 +87,13 @@ def background(ink: int, visible: int) -> str:
 def measure(image: Image.Image, longest: int) -> Measure:
     """Measure one opened image; its pixels are read only if it has more than 8 bits, a palette, or transparency."""
     if is_deep(image):
-        largest = max((float(band.max(initial=0, where=np.isfinite(band))) for band in _bands(image)), default=0.0)
+        tiles = (np.asarray(tile) for *_, tile in _tiles(image, TILE))
+        largest = max(float(tile.max(initial=0, where=np.isfinite(tile))) for tile in tiles)
         return Measure(False, floating=largest) if image.mode == "F" else Measure(False, integer=int(largest))
     color = shows_color(image)
     if not has_transparency(image):
         return Measure(color)
-    image = shrink(_with_alpha(image), longest)
+    image = shrink(image, longest, _with_alpha)
     alpha = np.asarray(image.getchannel("A")).astype(np.int64)
     if alpha.min(initial=255) == 255:
         return Measure(color)
@@ -99,20 +101,19 @@ def measure(image: Image.Image, longest: int) -> Measure:
 
 
 def convert(image: Image.Image, channels: int, longest: int | None, conversion: Conversion) -> np.ndarray:
-    """Convert an upright image to (channels, H, W) uint8; images with a side above `longest` are shrunk before.
+    """Convert an image to (channels, H, W) uint8; images with a side above `longest` are shrunk before.
 
     Raises:
         BadImage: its values are larger than any that is read.
     """
+    change = _unchanged
     if is_deep(image):
-        image = _to_eight_bits(image, conversion)
+        change = functools.partial(_to_eight_bits, white=_white(image, conversion))
     elif has_transparency(image):
-        image = _with_alpha(image)
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    image = shrink(image, longest)
+        change = _with_alpha
+    elif image.mode in ("1", "P"):
+        change = _without_palette
+    image = shrink(image, longest, change)
     if image.mode == "RGBA":
         image = _opaque(image, conversion)
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # (H, W) or (H, W, 3)
@@ -147,32 +148,60 @@ def shows_color(image: Image.Image) -> bool:
     return bool((colors != colors[:, :1]).any())
 
 
-def shrink(image: Image.Image, longest: int | None) -> Image.Image:
-    """Shrink an image by a whole number until no side is above `longest`."""
+def shrink(image: Image.Image, longest: int | None, change: Callable) -> Image.Image:
+    """Change the pixels of an image, and shrink it by a whole number until no side is above `longest`.
+
+    One tile is changed and shrunk after the other, so that a large image is in memory once, as it was decoded.
+
+    Args:
+        change: makes of an image one of the same size, with 8 bits per channel and without a palette.
+    """
     factor = -(-max(image.size) // longest) if longest else 1
+    size, result = (-(-image.width // factor), -(-image.height // factor)), None
+    for left, top, tile in _tiles(image, factor * max(1, TILE // factor)):
+        part = _reduced(change(tile), factor)
+        if result is None:
+            result = part if part.size == size else Image.new(part.mode, size)
+        if result is not part:
+            result.paste(part, (left // factor, top // factor))
+    return result
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Shrink an image by a whole number; what is left at the right and lower border counts as a whole pixel."""
     return image.reduce((min(factor, image.width), min(factor, image.height))) if factor > 1 else image
 
 
-def _bands(image: Image.Image) -> Iterator[np.ndarray]:
-    """Yield an image as arrays (rows, W) of its own numbers, a few rows at a time."""
-    rows = max(1, BAND // max(1, image.width))
-    for top in range(0, image.height, rows):
-        yield np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+def _tiles(image: Image.Image, side: int) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yield an image in squares of a side, smaller ones at the right and lower border: left, top and pixels."""
+    if max(image.size) <= side:
+        yield 0, 0, image
+        return
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            yield left, top, image.crop((left, top, min(left + side, image.width), min(top + side, image.height)))
 
 
-def _to_eight_bits(image: Image.Image, conversion: Conversion) -> Image.Image:
+def _unchanged(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _without_palette(image: Image.Image) -> Image.Image:
+    """Return an image of two levels as gray, and one with a palette as RGB."""
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _white(image: Image.Image, conversion: Conversion) -> float:
+    """Return the value of an image above 8 bits that is white: that of its data set, or its own."""
+    kind = "floating" if image.mode == "F" else "integer"
+    white = getattr(conversion, kind)
+    return getattr(decide([measure(image, 1)]), kind) if white is None else white
+
+
+def _to_eight_bits(image: Image.Image, white: float) -> Image.Image:
     """Scale whole numbers above 8 bits and floating point to 0 .. 255; NaN is black, and what is outside is cut off."""
-    white = conversion.floating if image.mode == "F" else conversion.integer
-    if white is None:
-        own = decide([measure(image, 1)])
-        white = own.floating if image.mode == "F" else own.integer
-    result = Image.new("L", image.size)
-    top = 0
-    for band in _bands(image):
-        values = np.nan_to_num(band.astype(np.float32) * np.float32(255 / white))
-        result.paste(Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)), (0, top))
-        top += len(band)
-    return result
+    values = np.nan_to_num(np.asarray(image).astype(np.float32) * np.float32(255 / white))
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def _opaque(image: Image.Image, conversion: Conversion) -> Image.Image:

@@ -51,6 +51,18 @@ def border_level(gray: np.ndarray) -> float:
     return float(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))
 
 
+def on_black(image: np.ndarray) -> np.ndarray:
+    """Make the background of a gray image (1, H, W), light on dark, black, and its strongest pixel white.
+
+    What has a black background already, or nothing that stands out from it, stays as it is.
+    """
+    level = border_level(image[0])
+    gray = np.clip(image.astype(np.float32) - level, 0, None)
+    if level <= FAINT or gray.max() < FAINT:
+        return image
+    return np.rint(gray * (255 / gray.max())).astype(np.uint8)
+
+
 def fit_drawing(image: np.ndarray, side: int, box: int) -> np.ndarray:
     """Cut out and center what is drawn in an image, the way MNIST was made of NIST's digits.
 

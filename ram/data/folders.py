@@ -114,8 +114,7 @@ class Loader:
             if size:
                 if max(size) > MAX_SIDE:
                     raise UserError(
-                        f"{printable(item.path)} is {size[0]}x{size[1]}: give --image_size=N, with N of at most "
-                        f"{MAX_SIDE}"
+                        f"{printable(item.path)} is {_size(size)}: give --image_size=N, with N of at most {MAX_SIDE}"
                     )
                 return (self.channels, *size), item.path
         raise self.unusable()
@@ -132,7 +131,7 @@ class Loader:
         if needed > MAX_BYTES:
             raise UserError(
                 f"the {len(items)} images in {self.layout.places[part]} take {needed / 2**30:.1f} GiB of memory at "
-                f"{_size(self.shape)}: at most {MAX_BYTES / 2**30:g} GiB are used; make them smaller with "
+                f"{_size(self.shape[1:])}: at most {MAX_BYTES / 2**30:g} GiB are used; make them smaller with "
                 "--image_size=N"
             )
         order = np.argsort(generator("folder").bit_generator.random_raw(len(items)), kind="stable")
@@ -150,16 +149,16 @@ class Loader:
 
     def read(self, item: Item) -> np.ndarray:
         """Read one image in the common shape; raise `BadImage`, or UserError where the image has another."""
-        longest = images.LONGEST if self.image_size else None
-        image = images.read(item.path, self.channels, longest, self.how)
         if self.image_size:
+            image = images.read(item.path, self.channels, images.LONGEST, self.how)
             return fitting.fit(image, self.image_size, self.image_size)
-        if image.shape != self.shape:
+        size = images.size(item.path)  # before its pixels, which may be many, are read
+        if size != self.shape[1:]:
             raise UserError(
-                f"{printable(item.path)} is {_size(image.shape)}, but {printable(self.model)} is {_size(self.shape)}: "
+                f"{printable(item.path)} is {_size(size)}, but {printable(self.model)} is {_size(self.shape[1:])}: "
                 "give --image_size=N to make all of them squares of one size"
             )
-        return image
+        return images.read(item.path, self.channels, None, self.how)
 
     def unusable(self) -> UserError:
         """Make the error that names the images that cannot be read: the first ten, and how many there are."""
@@ -173,6 +172,6 @@ class Loader:
         )
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    """Write a shape as a size, height first: 28x28 for (1, 28, 28)."""
-    return "x".join(map(str, shape[1:]))
+def _size(size: tuple[int, int]) -> str:
+    """Write a size, height first."""
+    return "x".join(map(str, size))

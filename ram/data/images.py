@@ -19,11 +19,13 @@ from PIL import Image, UnidentifiedImageError
 from ram.data import conversion, jpeg
 from ram.data.conversion import BadImage, Conversion, Measure
 
-MAX_PIXELS = 100_000_000  # of one file: up to 0.9 GB in memory while it is read
-LIMITS = (
-    f"at most {MAX_PIXELS:,} are read, and {jpeg.MAX_PIXELS:,} of a baseline JPEG; save it smaller, or as such a JPEG, "
-    "in a program for photographs"
-)
+MAX_PIXELS = 100_000_000  # of one file
+LARGE = 25_000_000  # pixels: a JPEG of more is decoded small
+MAX_BYTES = 600_000_000  # that decoding may take: together with Paddle, that is less than 1 GB
+DECODER_BYTES = {"WEBP": 24, "AVIF": 24, "JPEG2000": 24}  # that these take for a pixel; others keep 4
+JPEGS = ("JPEG", "MPO")
+CONTAINERS = ("ICO", "ICNS", "BLP")  # of images that may be larger than the file says
+REMEDY = f"; save it smaller, or as a baseline JPEG (at most {jpeg.MAX_PIXELS:,} pixels), in a program for photographs"
 LONGEST = 2048  # pixels: what is larger is shrunk before anything else is done with it
 
 Image.init()
@@ -31,15 +33,16 @@ Image.init()
 FORMATS = [name for name in Image.OPEN if name not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
 EXTENSIONS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
 
+TIFF_ROWS, TIFF_TILE_HEIGHT = 278, 323  # tags
 ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
-TURNS = {
-    2: Image.FLIP_LEFT_RIGHT,
-    3: Image.ROTATE_180,
-    4: Image.FLIP_TOP_BOTTOM,
-    5: Image.TRANSPOSE,
-    6: Image.ROTATE_270,
-    7: Image.TRANSVERSE,
-    8: Image.ROTATE_90,
+TURNS = {  # (C, H, W), by the orientation
+    2: lambda pixels: pixels[:, :, ::-1],
+    3: lambda pixels: pixels[:, ::-1, ::-1],
+    4: lambda pixels: pixels[:, ::-1],
+    5: lambda pixels: pixels.swapaxes(1, 2),
+    6: lambda pixels: np.rot90(pixels, -1, (1, 2)),
+    7: lambda pixels: pixels[:, ::-1, ::-1].swapaxes(1, 2),
+    8: lambda pixels: np.rot90(pixels, 1, (1, 2)),
 }
 
 ALONE = Conversion()  # by the pixels of each image alone
@@ -75,7 +78,7 @@ def measure(path: str) -> Measure:
     Raises:
         BadImage: the file is no image, damaged, too large, or cannot be read.
     """
-    return _opened(path, lambda image: conversion.measure(image, LONGEST))
+    return _opened(path, lambda image: conversion.measure(image, LONGEST), LONGEST)
 
 
 def size(path: str) -> tuple[int, int]:
@@ -85,7 +88,7 @@ def size(path: str) -> tuple[int, int]:
         width, height = image.size
         return (width, height) if _turn(image) in (5, 6, 7, 8) else (height, width)
 
-    return _opened(path, upright)
+    return _opened(path, upright, None)
 
 
 def read(path: str | bytes, channels: int, longest: int | None = None, how: Conversion = ALONE) -> np.ndarray:
@@ -107,10 +110,10 @@ def read(path: str | bytes, channels: int, longest: int | None = None, how: Conv
     def pixels(image: Image.Image) -> np.ndarray:
         image.load()  # before `_turn`, which takes an error for a missing orientation
         turn = _turn(image)
-        upright = image.transpose(TURNS[turn]) if turn in TURNS else image
-        return conversion.convert(upright, channels, longest, how)
+        found = conversion.convert(image, channels, longest, how)
+        return np.ascontiguousarray(TURNS[turn](found)) if turn in TURNS else found
 
-    return _opened(path, pixels)
+    return _opened(path, pixels, longest or LONGEST)
 
 
 def _turn(image: Image.Image) -> int:
@@ -122,51 +125,92 @@ def _turn(image: Image.Image) -> int:
         return 1
 
 
-def _opened(path: str | bytes, use: Callable):
-    """Open an image file, or its content, and return what `use` makes of it; every error is a `BadImage`."""
+def _opened(path: str | bytes, use: Callable, longest: int | None):
+    """Open an image file, or its content, and return what `use` makes of it; every error is a `BadImage`.
+
+    Args:
+        longest: a large JPEG is opened to be decoded at the least size with a side of this; None: its pixels are not
+            decoded.
+    """
     try:
         if isinstance(path, str) and not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("it is no ordinary file")
         with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; its warning of bombs is our error
             try:
-                return _decoded(file, use)
+                return _decoded(file, use, longest)
             except BadImage:
                 raise
             except Exception:
                 alone = _png_pixels(file)
                 if alone is None:
                     raise
-                return _decoded(alone, use)
+                return _decoded(alone, use, longest)
     except BadImage:
         raise
     except UnidentifiedImageError:
         raise BadImage("it is no image of a format that Pillow reads") from None
-    except Image.DecompressionBombError:
-        raise BadImage(f"it has far too many pixels: {LIMITS}") from None
     except OSError as error:
         raise BadImage(error.strerror or _first_line(error)) from None
     except Exception as error:  # whatever a damaged or hostile file makes Pillow's many readers raise
         raise BadImage(f"it is damaged: {_first_line(error)}") from None
 
 
-def _decoded(file: BinaryIO, use: Callable):
-    """Return what `use` makes of the image in a file."""
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError:
-        image = jpeg.open_small(file, LONGEST)
-        if image is None:
-            raise
+def _decoded(file: BinaryIO, use: Callable, longest: int | None):
+    """Return what `use` makes of the image in a file; see `_opened`."""
+    image = _open(file)
     with image:
         width, height = image.size
-        if width * height <= MAX_PIXELS:
-            return use(image)
-        small = jpeg.open_small(file, LONGEST)
-        if small is None:
-            raise BadImage(f"it has {width}x{height} pixels: {LIMITS}")
-        with small:
-            return use(small)
+        if not width * height:
+            raise BadImage("it has no pixels")
+        allowed = _allowed(image, file)
+        if width * height > allowed:
+            raise BadImage(f"it has {width}x{height} pixels: at most {allowed:,} of such a file are read{REMEDY}")
+        if longest and image.format in JPEGS and width * height > LARGE:
+            jpeg.decode_small(image, longest)
+        _warn_of_bombs("error" if image.format in CONTAINERS else "ignore")
+        return use(image)
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Open an image, whatever its size, but none with an image inside that is beyond Pillow's limit."""
+    too_many = BadImage(f"it has far too many pixels: at most {MAX_PIXELS:,} are read{REMEDY}")
+    try:
+        _warn_of_bombs("error")
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombWarning:  # of its own size, or as it opens the image inside
+        _warn_of_bombs("ignore")
+        try:
+            return Image.open(file, formats=[name for name in FORMATS if name not in CONTAINERS])
+        except UnidentifiedImageError:
+            raise too_many from None
+    except Image.DecompressionBombError:
+        image = jpeg.open_large(file)
+        if image is None:
+            raise too_many from None
+        return image
+
+
+def _warn_of_bombs(action: str) -> None:
+    warnings.simplefilter(action, Image.DecompressionBombWarning)
+
+
+def _allowed(image: Image.Image, file: BinaryIO) -> int:
+    """Return how many pixels an image may have, so that decoding it takes at most `MAX_BYTES`."""
+    cost = DECODER_BYTES.get(image.format, 4)
+    if image.format in JPEGS and image.width * image.height > LARGE:
+        if jpeg.size_in_one_scan(file) == image.size:
+            return jpeg.MAX_PIXELS
+        cost = 2 * len(image.getbands())  # all coefficients, until the last scan
+    if image.format == "TIFF" and _rows_at_once(image) > image.height // 8:
+        cost = 8  # what is decompressed at once, besides
+    return min(MAX_PIXELS, MAX_BYTES // cost)
+
+
+def _rows_at_once(image: Image.Image) -> int:
+    """Return the height of a strip or tile of a TIFF file."""
+    rows = [image.tag_v2.get(tag, image.height) for tag in (TIFF_ROWS, TIFF_TILE_HEIGHT)]
+    return min([row for row in rows if isinstance(row, int)], default=image.height)
 
 
 def _first_line(error: Exception) -> str:

@@ -19,20 +19,19 @@ FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xC
 ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 
 
-def open_small(file: BinaryIO, longest: int) -> Image.Image | None:
-    """Open a large baseline JPEG to be decoded at the least size whose longer side is at least `longest`.
-
-    Returns:
-        The image, not yet decoded; None where the file is none that can be decoded small, or has too many pixels.
-    """
+def open_large(file: BinaryIO) -> Image.Image | None:
+    """Open a baseline JPEG beyond Pillow's limit; None where the file is none, or has too many pixels here, too."""
     size = size_in_one_scan(file)
     if size is None or size[0] * size[1] > MAX_PIXELS:
         return None
     file.seek(0)
-    image = JpegImagePlugin.JpegImageFile(file)
-    factor = next((factor for factor in (8, 4) if max(size) >= factor * longest), 2)
-    image.draft(None, (size[0] // factor, size[1] // factor))
-    return image
+    return JpegImagePlugin.JpegImageFile(file)
+
+
+def decode_small(image: Image.Image, longest: int) -> None:
+    """Let an opened JPEG be decoded at the least size whose longer side is at least `longest`."""
+    factor = next((factor for factor in (8, 4, 2) if max(image.size) >= factor * longest), 1)
+    image.draft(None, tuple(max(1, side // factor) for side in image.size))
 
 
 def size_in_one_scan(file: BinaryIO) -> tuple[int, int] | None:

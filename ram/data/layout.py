@@ -87,6 +87,9 @@ class Layout:
             self.places = {"train": root, **({"test": root} if test_size else {})}
             chosen = folders
         used = {*chosen, *(name for name in files if lists and name.lower() == LABELS)}
+        for place in self.places.values() if lists else ():
+            self.check_inside(place)
+            used |= {line.replace("\\", "/").split("/")[0] for _, line in _lines(place) if "/" in line or "\\" in line}
         self.folders = sorted(folders)
         self.unseen = sorted({entry.name for entry in entries} - used)
 
@@ -135,6 +138,14 @@ class Layout:
         if self.kind == "classes":
             return _from_folders(self, self.root, "train", notes)
         return self.list("train", notes)
+
+    def check_inside(self, path: str) -> None:
+        """Raise UserError where a path leads out of the data set, unless that is allowed."""
+        if not self.follow_links and leads_out(path, self.root):
+            raise UserError(
+                f"{printable(path)} is a link out of {printable(self.root)}, or leads out of it by its name, and is "
+                "not followed: copy what it points to, or give --follow_links=True"
+            )
 
     def _share(self, listing: Listing, part: str) -> Listing:
         """Take from class folders the test's share, or the rest; the same for every seed."""
@@ -199,7 +210,7 @@ def _walk(layout: Layout, top: str, ignored: collections.Counter):
     entered, waiting = set(), [top]
     while waiting:
         folder = waiting.pop()
-        _check_inside(layout, folder)
+        layout.check_inside(folder)
         real = os.path.realpath(folder)
         if real in entered:
             ignored["links to folders that were taken already"] += 1
@@ -212,19 +223,10 @@ def _walk(layout: Layout, top: str, ignored: collections.Counter):
                 waiting.append(entry.path)
             elif is_named_like_an_image(entry.name):
                 if entry.is_symlink():
-                    _check_inside(layout, entry.path)
+                    layout.check_inside(entry.path)
                 yield entry.path
             else:
                 ignored[_ending(entry.name)] += 1
-
-
-def _check_inside(layout: Layout, path: str) -> None:
-    """Raise UserError where a path leads out of the data set, unless that is allowed."""
-    if not layout.follow_links and leads_out(path, layout.root):
-        raise UserError(
-            f"{printable(path)} is a link out of {printable(layout.root)}, or leads out of it by its name, and is not "
-            "followed: copy what it points to, or give --follow_links=True"
-        )
 
 
 def _ending(name: str) -> str:
@@ -269,7 +271,7 @@ def _from_list(layout: Layout, place: str) -> Listing:
         path = os.path.join(layout.root, name)
         if "\\" in name and not os.path.lexists(path):  # as Windows writes it
             path = os.path.join(layout.root, name.replace("\\", "/"))
-        _check_inside(layout, path)
+        layout.check_inside(path)
         if names and label not in names:
             raise UserError(f"{place}, line {number}: {LABELS} has no name for label {label}")
         labels.add(label)

@@ -63,6 +63,7 @@ def array_set(config: Namespace) -> ArraySet | None:
     layout = layout_of(config)
     if layout.kind != "classes" and layout.places:  # lists, or folders of the usual names
         return None
+    layout.check_inside(path)
     source = arrays.npz_set(path)
     others = sorted({*layout.unseen, *layout.folders} - {os.path.basename(path)})
     if others:

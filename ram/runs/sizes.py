@@ -47,7 +47,8 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
     suited = suited_flags(size, given)
     if max(size) > SMALL and len(given) < len(FLAGS):
         vars(config).update(suited)
-        own.note([f"[*] Images of {size[0]}x{size[1]}: {as_flags(suited)} follow from their size"])
+        follow = as_flags({name: value for name, value in suited.items() if name not in given})
+        own.note([f"[*] Images of {size[0]}x{size[1]}: {follow} follow{'s' * (' ' not in follow)} from their size"])
     if given and trains:
         advise(config, size)
 
@@ -111,8 +112,8 @@ def hint(config: argparse.Namespace) -> str:
         return ""
     try:
         size = image_size(config)
-    except UserError:
-        size = None
+    except UserError:  # then it is not known
+        return ""
     named = " ".join(f"--{name}" for name in FLAGS)
     return (
         "" if size else f"without training images in {config.data_dir}, a run on images above 32x32 needs its {named}"

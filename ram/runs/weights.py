@@ -108,6 +108,12 @@ def fitted(trained: Trained, split) -> Trained:
         raise UserError(
             f"{trained.path} knows other classes ({names}) than there are in the data ({listed(split.classes)})"
         )
+    bias = trained.weights.get("classifier.fc.bias")
+    if classes is None and isinstance(bias, np.ndarray) and bias.shape != (len(split.classes),):
+        raise UserError(
+            f"{trained.path} is of a model of {'x'.join(map(str, bias.shape))} classes, and there are "
+            f"{len(split.classes)} in the data ({listed(split.classes)})"
+        )
     if shape and shape[0] != split.image_shape[0]:
         raise UserError(
             f"{trained.path} knows images of {printable(str(shape[0]))} channels, and those of the data have "

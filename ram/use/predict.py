@@ -125,9 +125,10 @@ def fitted(image: np.ndarray, config, shape: tuple[int, int, int]) -> np.ndarray
     """Fit an image (C, h, w) uint8 to the model's training images: (C, H, W) uint8.
 
     Models of MNIST and Fashion-MNIST see light on dark (`--invert` decides, or `is_dark_on_light`), cut out and placed
-    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. Models of data sets of one's
-    own see what these would give them. An image of the model's own size is taken as it is, but for the inversion; of a
-    digit, if it looks like MNIST's. With `--fit=False` the whole image is shown.
+    as those data sets were made. For canvases nothing is cut out, and nothing enlarged. An image of the size of
+    Fashion-MNIST's or of the canvas is not cut out, and these backgrounds are made black; a digit of MNIST's size is
+    taken as it is if it looks like MNIST's. Models of data sets of one's own see what these would give them. With
+    `--fit=False` the whole image is shown.
 
     Raises:
         BadImage: see `drawing.find_drawing`.
@@ -137,6 +138,8 @@ def fitted(image: np.ndarray, config, shape: tuple[int, int, int]) -> np.ndarray
     light_on_dark = config.dataset not in OWN
     if config.invert or (config.invert is None and light_on_dark and fitting.is_dark_on_light(image)):
         image = 255 - image
+    if config.fit and light_on_dark and len(image) == 1 and (image.shape == shape or config.dataset in CANVASES):
+        image = fitting.on_black(image)
     if image.shape == shape:
         return image
     if config.fit and config.dataset in BOX and shape == (1, SIDE, SIDE):
