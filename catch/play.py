@@ -53,7 +53,9 @@ def draw_noise(count: int, frames: int, stream: str, *key: int) -> Noise:
 
 
 @paddle.no_grad()
-def play(player: Player, games: game.Games, noise: Noise, size: int, greedy: bool = False, informed=True) -> Record:
+def play(
+    player: Player, games: game.Games, noise: Noise, size: int, greedy: bool = False, informed=True, overrule=None
+) -> Record:
     """Play games to their end.
 
     Args:
@@ -63,6 +65,8 @@ def play(player: Player, games: game.Games, noise: Noise, size: int, greedy: boo
         size: N.
         greedy: whether the most probable action is taken and the eye goes to the policy's mean, or both are drawn.
         informed: whether the baseline is told where the ball will arrive.
+        overrule: called with the frame, the action (B,) and the next location (B, 2) that the player chose; returns
+            what is done in their place. None: the player decides.
     """
     retina, locator, D = player.sensor.retina, player.locator, player.rnn.hidden_size
     rows: list[tuple] = []
@@ -84,6 +88,8 @@ def play(player: Player, games: game.Games, noise: Noise, size: int, greedy: boo
             chosen = mean + np.float32(locator.std) * noise.choices[frame]
         if locator.policy != "learned":
             chosen = noise.anywhere[frame] if locator.policy == "random" else np.zeros_like(mean)
+        if overrule:
+            action, chosen = overrule(frame, action, chosen)
         log_action = np.take_along_axis(log_probs, action[:, None], axis=1)[:, 0]
         log_look = log_density(chosen, mean, locator.std)
         state_of_game = game.truth(games, frame, paddle_left, size)

@@ -6,14 +6,13 @@ The server remembers nothing of a visitor: a request says all that the answer de
 from __future__ import annotations
 
 import base64
-import time
 from itertools import islice
 
 import numpy as np
 
 from demo.networks import Network
-from demo.refusal import Refusal
-from demo.scenes import Scene, make_scene, whole
+from demo.replies import Refusal, chosen, positions, reply, whole
+from demo.scenes import Scene, make_scene
 from model import Noise, draw_noise
 from ram.use.looking import Sight, look
 from utils import generator, to_tensor
@@ -22,34 +21,22 @@ PATHS = 10  # that are laid over each other
 
 
 def answer(networks: dict[str, Network], request: object) -> dict:
-    """Answer a request; what is wrong with it becomes the answer's "error", and never an exception.
+    """Answer a request for a look; see `reply`.
 
     Args:
         networks: by the keys that a request names them by.
-        request: "id" comes back; "network" and "seed"; "mode" says who looks: "path" (the policy, with noise of the
+        request: "network" and "seed"; "mode" says who looks: "path" (the policy, with noise of the
             seed), "means" (the policy's means), "paths" (ten with noise), "random" (uniform locations) or "own" (the
             visitor at "points", positions in pixels; then with "go_on" the policy). For the image see `make_scene`.
     """
-    start = time.perf_counter()
-    number = request.get("id") if isinstance(request, dict) else None
-    number = number if type(number) is int and 0 <= number < 2**31 else 0
-    try:
-        if not isinstance(request, dict):
-            raise Refusal("request", what="request")
-        name = request.get("network")
-        network = networks.get(name) if isinstance(name, str) else None
-        if network is None:
-            raise Refusal("request", what="network")
+
+    def find(request: dict) -> dict:
+        network = chosen(networks, request, "network")
         scene = make_scene(network, request)
         walks = walk(network, scene.image, request)
-        found = describe(network, scene, walks)
-        found.update(network=name, mode=request["mode"])
-    except Refusal as refusal:
-        found = {"error": refusal.code, "values": refusal.values}
-    except MemoryError:
-        found = {"error": "memory", "values": {}}
-    found.update(id=number, milliseconds=round(1000 * (time.perf_counter() - start), 1))
-    return found
+        return {**describe(network, scene, walks), "network": request["network"], "mode": request["mode"]}
+
+    return reply(request, find)
 
 
 def walk(network: Network, image: np.ndarray, request: dict) -> list[dict]:
@@ -69,7 +56,7 @@ def walk(network: Network, image: np.ndarray, request: dict) -> list[dict]:
     if mode != "own":
         raise Refusal("request", what="mode")
     shape = image.shape[1:]
-    clicked = positions(request.get("points"), T, shape)
+    clicked = np.array(positions(request.get("points"), T, shape), np.float32).reshape(-1, 2)
     own = network.model.sensor.retina.geometry.locations(clicked, shape)[None]  # (1, n, 2)
     noise, steps = seeded(1, T, seed), T if request.get("go_on") is True else len(clicked)
     visitor = [look_along(network, image, noise, np.clip(own, -1, 1), steps)] if len(clicked) else []
@@ -79,18 +66,6 @@ def walk(network: Network, image: np.ndarray, request: dict) -> list[dict]:
 def seeded(count: int, T: int, seed: int) -> Noise:
     """Make the noise of `count` rollouts of T glimpses; the first of several is the one that is made alone."""
     return Noise(*map(to_tensor, draw_noise(count, T, "demo", seed)))
-
-
-def positions(points: object, T: int, shape: tuple[int, int]) -> np.ndarray:
-    """Check the clicks of a visitor: at most T positions (x, y) in pixels, as an array (n, 2)."""
-    if not isinstance(points, list) or len(points) > T:
-        raise Refusal("request", what="points")
-    for point in points:
-        if not isinstance(point, list) or len(point) != 2 or any(type(x) not in (int, float) for x in point):
-            raise Refusal("request", what="points")
-        if not (0 <= point[0] <= shape[1] and 0 <= point[1] <= shape[0]):
-            raise Refusal("request", what="points")
-    return np.array(points, np.float32).reshape(-1, 2)
 
 
 def look_along(network: Network, image: np.ndarray, noise: Noise, along=None, steps: int | None = None) -> dict:

@@ -33,12 +33,13 @@ def parse(argv: list[str] | None) -> Namespace:
     names = published.names()
     parser.add_argument("--preset", choices=names, default=None, help="the network that the page begins with (mnist)")
     parser.add_argument("--weights", metavar="FILE", default=None, help="begin with the network in this file")
+    parser.add_argument("--catch", metavar="FILE", default=None, help="begin with the player of Catch in this file")
     parser.add_argument("--data_dir", default="./data", help="folder of the data (%(default)s)")
     return parser.parse_args(argv)
 
 
 def build(argv: list[str] | None = None):
-    """Build the page: load all networks, and return a `gradio.Blocks` that is not served yet.
+    """Build the page: load all networks and players, and return a `gradio.Blocks` that is not served yet.
 
     Raises:
         UserError: Python is too old, Gradio is missing, or weights cannot be used.
@@ -47,10 +48,11 @@ def build(argv: list[str] | None = None):
     check_python()
     check_gradio()
     prepare_cpu()  # before paddle is imported
+    from demo.games import load_players
     from demo.networks import load_networks
     from demo.page import build_page
 
-    return build_page(load_networks(flags.preset, flags.weights, flags.data_dir))
+    return build_page(load_networks(flags.preset, flags.weights, flags.data_dir), load_players(flags.catch))
 
 
 def serve(argv: list[str] | None = None) -> None:

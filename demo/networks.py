@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from config import CANVASES, get_config
 from data_loader import Split, get_test
-from demo.refusal import Refusal
+from demo.replies import Refusal
 from model import RecurrentAttention
 from ram.build import SIDE, build, complete
 from ram.data import kept

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_loader import add_clutter, clutter_ranges
 from demo.networks import Network
-from demo.refusal import Refusal
+from demo.replies import Refusal, whole
 from ram.build import SIDE
 from ram.data import fitting, images
 from ram.data.images import BadImage
@@ -102,11 +102,3 @@ def read(network: Network, data: object) -> np.ndarray:
         return images.read(content, network.image_shape[0], LONGEST, network.conversion)
     except BadImage as error:
         raise Refusal("no_image", reason=str(error)) from None
-
-
-def whole(record: dict, key: str, low: int, high: int) -> int:
-    """Return a whole number from low to high; raises `Refusal` for anything else."""
-    value = record.get(key)
-    if type(value) is not int or not low <= value <= high:
-        raise Refusal("request", what=key)
-    return value

@@ -1,6 +1,7 @@
 """Measure how long a look takes: `OMP_NUM_THREADS=1 python -m demo.times`; see docs/demo.md.
 
-For each published network, the processor's time of the answer to the page's request: one path, and ten paths.
+The processor's time of the answer to the page's request: for each published network one path, and ten paths; for each
+published player of Catch a game.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def measure() -> None:
     """Print the median milliseconds of the processor's time for each network, in a Markdown table."""
     prepare_cpu()  # before paddle is imported
     from demo.answers import answer
+    from demo.games import answer_game, load_players
     from demo.networks import load_networks
 
     networks, data = load_networks(None, None, "./data"), drawing()
@@ -30,15 +32,22 @@ def measure() -> None:
     for name in networks:
         canvas = {"x": 10, "y": 20, "pieces": 0, "seed": 1}
         request = {"id": 1, "network": name, "source": "drawing", "data": data, "canvas": canvas, "seed": 1}
-        medians = []
-        for mode in ("path", "paths"):
-            times = []
-            for _ in range(REPEATS + 3):
-                start = time.process_time()
-                answer(networks, {**request, "mode": mode})
-                times.append(1000 * (time.process_time() - start))
-            medians.append(np.median(times[3:]))
-        print(f"| {name} | {medians[0]:.0f} | {medians[1]:.0f} |", flush=True)
+        one, ten = (median(answer, networks, {**request, "mode": mode}) for mode in ("path", "paths"))
+        print(f"| {name} | {one:.0f} | {ten:.0f} |", flush=True)
+    players = load_players(None)
+    for name in players:
+        game = median(answer_game, players, {"id": 1, "player": name, "game": 1, "moves": []})
+        print(f"\nA game of {name}: {game:.0f} ms")
+
+
+def median(function, known: dict, request: dict) -> float:
+    """Measure the median milliseconds of the processor's time of an answer."""
+    times = []
+    for _ in range(REPEATS + 3):
+        start = time.process_time()
+        function(known, request)
+        times.append(1000 * (time.process_time() - start))
+    return float(np.median(times[3:]))
 
 
 def drawing() -> str:

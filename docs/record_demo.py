@@ -89,7 +89,7 @@ def film(browser, url: str) -> None:
     tab.select_option(".network", "cluttered60")
     place(tab, 27, 25, 4)
     tab.select_option(".speed", "0.5")
-    columns = tab.locator(".columns").bounding_box()
+    columns = tab.locator(".images .columns").bounding_box()
     clip = {**columns, "height": min(columns["height"], 560)}
 
     def shoot():
@@ -119,6 +119,11 @@ def pictures(browser, url: str) -> None:
             break
     tab.locator("[data-do=last]").click()
     save(tab, "demo-paths.png", 128)
+
+    tab = open_page(browser, f"{url}#catch", DESKTOP, "en-US")
+    tab.wait_for_selector(".catch[data-frame='16']")
+    tab.locator("[data-game=play]").click()
+    save(tab, "demo-catch.png", 64)
 
     tab = open_page(browser, url, PHONE, "zh-CN")
     tab.select_option(".network", "cluttered60")

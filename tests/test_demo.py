@@ -98,7 +98,8 @@ class Server:
             time.sleep(0.3)
         with urllib.request.urlopen(f"{self.url}config", timeout=10) as answer:
             functions = json.load(answer)["dependencies"]
-        (self.ask,) = [each["id"] for each in functions if each["targets"] and each["targets"][0][1] == "ask"]
+        named = {each["targets"][0][1]: each["id"] for each in functions if each["targets"]}
+        self.ask, self.play = named["ask"], named["play"]
 
     def printed(self) -> str:
         self.output.seek(0)
@@ -114,9 +115,10 @@ class Server:
         asked = urllib.request.Request(f"{self.url}{path}", body, {"Content-Type": kind})
         return urllib.request.urlopen(asked, timeout=60)
 
-    def join(self, session: str, request: object) -> None:
-        """Put a request into the queue, as the page does."""
-        event = {"data": [], "event_data": request, "fn_index": self.ask, "trigger_id": None, "session_hash": session}
+    def join(self, session: str, request: object, function: int | None = None) -> None:
+        """Put a request into the queue, as the page does: for a look, or for another function."""
+        number = self.ask if function is None else function
+        event = {"data": [], "event_data": request, "fn_index": number, "trigger_id": None, "session_hash": session}
         self.post("gradio_api/queue/join", json.dumps(event).encode()).close()
 
     def hear(self, session: str) -> dict:
@@ -214,7 +216,7 @@ class Page:
         self.context = browser.new_context(
             viewport=size, locale=language, is_mobile=touch, has_touch=touch, device_scale_factor=2 if touch else 1
         )
-        self.url, self.errors, self.foreign = url, [], []
+        self.url, self.errors, self.foreign = url.split("#")[0], [], []
         self.tab = self.context.new_page()
         self.tab.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -412,7 +414,7 @@ def test_where_single_paths_err_is_visible(opened, server):
         if page.tab.locator(".chips .wrong").count():
             break
     assert page.tab.locator(".chips .wrong").count() and "✗" in page.text(".chips")
-    assert re.match(r"Of ten paths, \d+ err", page.text(".compare"))
+    assert re.match(r"Wrong: \d+ of ten paths", page.text(".compare"))
     assert "MNIST" in page.text(".foot")
 
 
@@ -426,7 +428,7 @@ def test_every_published_network_can_be_chosen(opened):
         page.choose(name)
         found = page.looked()
         assert found["network"] == name and int(found["steps"]) >= 6 and found["answer"]
-    page.press("[data-language=zh]")
+    page.press("[data-speak=zh]")
     page.choose("fashion")
     page.settled()
     assert any(name in page.text(".line") for name in WORDS["zh"]["classes"].values())
@@ -436,11 +438,11 @@ def test_the_language_is_switched_and_kept(opened):
     page = opened()
     page.draw(DIGITS[7][0])
     page.settled()
-    page.press("[data-language=zh]")
+    page.press("[data-speak=zh]")
     assert page.text("h1") == WORDS["zh"]["title"] and "次瞥视" in page.text(".line")
     page.tab.reload()
     page.tab.wait_for_selector(".ram[data-language=zh]")
-    page.press("[data-language=en]")
+    page.press("[data-speak=en]")
     assert page.text("h1") == WORDS["en"]["title"]
     assert page.tab.locator(".intro a").get_attribute("href") == "manual-en"
 
@@ -476,6 +478,112 @@ def test_a_digit_is_placed_on_a_canvas_with_clutter(opened, server):
     assert moved()
     page.tab.locator("[data-place=pieces]").fill("0")
     assert moved() and page.state["answer"] == "3"
+
+
+# ---- Catch
+
+
+def catch_state(page: Page) -> dict:
+    return page.tab.locator(".tab.catch").evaluate("element => ({...element.dataset})")
+
+
+def wait_for_game(page: Page, **wanted: str) -> dict:
+    """Wait until the tab of Catch is in a state."""
+    page.tab.wait_for_selector(".tab.catch" + "".join(f"[data-{k}='{v}']" for k, v in wanted.items()), timeout=30_000)
+    return catch_state(page)
+
+
+@pytest.mark.parametrize("size, language", [(DESKTOP, "en-US"), (PHONE, "zh-CN")])
+def test_the_network_plays_catch(opened, server, size, language):
+    page, words = opened(size, language), WORDS[language[:2]]
+    page.press("[data-tab=catch]")
+    assert page.tab.url.endswith("#catch") and not page.tab.is_visible(".pad")
+    wait_for_game(page, playing="yes", frame="3")
+    page.press("[data-game=play]")
+    assert wait_for_game(page, playing="no")["ended"] == "no"
+    frames = {(230, 159, 0), (86, 180, 233), (0, 158, 115)}
+    assert frames <= colors(page, ".court") and frames <= colors(page, ".game-retina")
+    assert (250, 250, 250) in colors(page, ".court"), "the ball and the paddle"
+    page.press("[data-game=first]")
+    page.press("[data-game=step]")
+    page.press("[data-game=step]")
+    page.press("[data-game=back]")
+    assert catch_state(page)["frame"] == "2" and page.text(".game-line").startswith(
+        words["gameLine"].split("{move}")[0].format(frame=2, size=24)
+    )
+    page.press("[data-game=first]")  # where the eye looks anywhere
+    assert (92, 92, 92) not in colors(page, ".court")
+    page.press("[data-screen=seen]")
+    assert (92, 92, 92) in colors(page, ".court"), "what the retina does not reach"
+    page.tab.select_option(".game-speed", "4")
+    page.press("[data-game=play]")
+    caught = wait_for_game(page, ended="yes")["caught"] == "yes"
+    assert page.text(".game-line") == words["caught" if caught else "missed"]
+    assert page.text(".score") == words["itsScore"].format(itsCaught=int(caught), itsGames=1)
+    wait_for_game(page, ended="no", playing="yes")  # the next game begins by itself
+    page.press("[data-plays=sampled]")
+    page.tab.wait_for_function("() => document.querySelector('.score').innerText.includes('2')", timeout=30_000)
+    wide = page.tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert wide, "nothing sticks out at the side"
+    page.tab.reload()
+    wait_for_game(page, playing="yes")
+    assert page.text("h1") == words["title"] and page.tab.is_visible(".court")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_visitor_plays_catch_and_sees_what_the_retina_shows(opened, server, size):
+    page = opened(size, url=f"{server.url}#catch")
+    page.press("[data-plays=own]")
+    state = wait_for_game(page, plays="own", frame="1", busy="no")
+    assert not page.tab.is_visible("[data-game=play]") and "where does the paddle go" in page.text(".game-line")
+    assert page.text("[data-screen=seen].chosen")
+    start = paddle = int(state["paddle"])
+    for frame in range(2, 6):
+        page.press("[data-move='0']")
+        paddle = max(0, paddle - 1)
+        assert wait_for_game(page, frame=frame, busy="no")["paddle"] == str(paddle)
+    page.press("[data-move='1']")
+    assert wait_for_game(page, frame="6", busy="no")["paddle"] == str(paddle) == str(max(0, start - 4))
+    box = page.box(".court")
+    page.tab.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    assert (240, 228, 66) in colors(page, ".court"), "the cross where the eye is to look next"
+    page.tab.keyboard.press("ArrowRight")
+    assert wait_for_game(page, frame="7", busy="no")["paddle"] == str(paddle + 1)
+    assert (240, 228, 66) not in colors(page, ".court")
+    for frame in range(8, 25):
+        page.press("[data-move='2']")
+        state = wait_for_game(page, frame=frame, busy="no")
+    assert state["ended"] == "yes" and state["paddle"] == str(min(22, paddle + 18))
+    assert page.text(".score") == f"You caught {int(state['caught'] == 'yes')} of 1."
+    assert page.tab.is_disabled("[data-move='1']") and not page.tab.is_visible("[data-game=go-on]")
+    page.press("[data-game=new]")
+    wait_for_game(page, frame="1", busy="no")
+    page.press("[data-move='2']")
+    wait_for_game(page, frame="2", busy="no")
+    page.press("[data-game=go-on]")
+    page.tab.select_option(".game-speed", "4")
+    wait_for_game(page, ended="yes")
+    assert page.text(".score").endswith("of 1."), "a game that both played counts for nobody"
+
+
+def test_where_no_player_is_published_the_tab_says_so(opened, tmp_path):
+    code = "\n".join(
+        [
+            "from demo import command, games",
+            "from ram.system.command import command_line",
+            f"games.PUBLISHED = {str(tmp_path)!r}",
+            "command_line('python -m demo', command.serve)",
+        ]
+    )
+    served = Server(tmp_path / "server", "-c", code)
+    try:
+        page = opened(url=f"{served.url}#catch")
+        assert page.text(".game-message") == WORDS["en"]["noPlayers"] and page.tab.is_disabled("[data-game=new]")
+        page.press("[data-tab=images]")
+        page.draw(DIGITS[7][0])
+        assert page.looked()["answer"] == "7"
+    finally:
+        served.end()
 
 
 # ---- own images
@@ -599,8 +707,9 @@ def test_a_visitor_who_vanishes_holds_nobody_up(server):
     "hostile", [None, [], "x", {"network": "../../etc/passwd"}, {"id": 10**40}, {"a": {"b": []}}], ids=str
 )
 def test_hostile_requests_are_answered_with_an_error(server, hostile):
-    server.join("hostile", hostile)
-    assert server.hear("hostile")["error"] == "request"
+    for function in (server.ask, server.play):
+        server.join("hostile", hostile, function)
+        assert server.hear("hostile")["error"] == "request"
 
 
 def test_huge_requests_are_refused_and_the_server_goes_on(server):

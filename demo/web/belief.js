@@ -43,10 +43,11 @@ function drawBelief(canvas, names, probabilities, t, count, truth) {
     context.lineWidth = 2;
     context.strokeRect(x, 1, cell, order.length * ROW - 2);
   }
-  context.font = `${cell < 14 ? 8 : 11}px ${fontFamily()}`;
+  context.font = `11px ${fontFamily()}`;
   context.textAlign = "center";
   context.fillStyle = ink();
-  for (let step = 0; step < count; step++) context.fillText(step + 1, left + (step + 0.5) * cell, order.length * ROW + 10);
+  const every = Math.ceil(15 / cell); // glimpses, so that numbers do not run into each other
+  for (let step = every - 1; step < count; step += every) context.fillText(step + 1, left + (step + 0.5) * cell, order.length * ROW + 10);
 }
 
 // The mean over walks of the probabilities after each glimpse.

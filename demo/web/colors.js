@@ -1,9 +1,11 @@
 // Colors of Okabe and Ito, which the color-blind can tell apart, and small helpers of all parts of the page.
-// ORANGE and its like mark the scales on black, from the finest patch to the coarsest; PATHS the ten paths.
+// ORANGE and its like mark the scales on black, from the finest patch to the coarsest; PATHS the ten paths,
+// of which the last ones are dashed.
 const [BLUE, VERMILLION, ORANGE, SKY, GREEN, YELLOW, PURPLE] =
   ["#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7"];
 const SCALES = [ORANGE, SKY, GREEN, PURPLE, YELLOW, VERMILLION, BLUE, "#FFFFFF"];
-const PATHS = [ORANGE, SKY, GREEN, YELLOW, PURPLE, VERMILLION, "#4DA3D9", "#FFFFFF", "#B0B0B0", "#F5B97A"];
+const PATHS = [ORANGE, SKY, GREEN, YELLOW, PURPLE, VERMILLION, "#BBBBBB", ORANGE, SKY, GREEN]
+  .map((color, i) => ({color, dashed: i > 6}));
 
 const root = element.querySelector(".ram");
 const find = (selector) => root.querySelector(selector);
@@ -34,14 +36,29 @@ function picture(data, start, channels, height, width) {
 function sharp(canvas, height) {
   const width = canvas.clientWidth || 300, ratio = window.devicePixelRatio || 1;
   const wanted = height === undefined ? width : height;
-  if (height !== undefined) canvas.style.height = `${wanted}px`;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(wanted * ratio);
+  const [w, h] = [Math.round(width * ratio), Math.round(wanted * ratio)];
+  if (canvas.width !== w || canvas.height !== h) { // a canvas that gets a size, even its own, is made anew
+    if (height !== undefined) canvas.style.height = `${wanted}px`;
+    Object.assign(canvas, {width: w, height: h});
+  }
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, wanted);
   context.imageSmoothingEnabled = false;
   return [context, width];
+}
+
+// Call `step` again and again with the milliseconds that passed, as long as the page is there.
+function animate(step) {
+  let before = performance.now();
+  function tick(now) {
+    if (!root.isConnected) return;
+    requestAnimationFrame(tick);
+    if (now - before < 25) return; // no more than 40 pictures in a second: phones last longer
+    step(now - before);
+    before = now;
+  }
+  requestAnimationFrame(tick);
 }
 
 // The place of the largest number.

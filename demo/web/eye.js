@@ -1,5 +1,6 @@
 // The eye: the image, the frames of all scales at a glimpse, the trail up to it, and what the retina gave.
 const MARGIN = 0.07; // of the canvas, since patches reach beyond the image
+const DASH = [5, 4];
 
 // Where pixel (x, y) of the image is on the canvas, and how large a pixel is.
 function layout(image, width) {
@@ -20,21 +21,25 @@ function eased(share) {
   return x * x * (3 - 2 * x);
 }
 
-function drawFrames(context, place, walk, widths, position, color, scales) {
+// Draw the frames of so many scales; of a path among others, with its style, the finest one.
+function drawFrames(context, place, walk, widths, position, style, scales) {
   const t = Math.floor(position), next = Math.min(t + 1, walk.corners.length - 1), share = eased(position - t);
   for (let j = Math.min(scales, widths.length) - 1; j >= 0; j--) {
     const [x, y] = [0, 1].map((i) => walk.corners[t][j][i] * (1 - share) + walk.corners[next][j][i] * share);
     const side = widths[j] * place.scale;
     context.strokeStyle = "#000";
-    context.lineWidth = color ? 4 : j === 0 ? 6 : 4;
+    context.lineWidth = style ? 4 : j === 0 ? 6 : 4;
     context.strokeRect(...place.at(x, y), side, side);
-    context.strokeStyle = color || SCALES[j];
-    context.lineWidth = color ? 2 : j === 0 ? 3.5 : 2;
+    context.strokeStyle = style ? style.color : SCALES[j];
+    context.lineWidth = style ? 2 : j === 0 ? 3.5 : 2;
+    context.setLineDash(style && style.dashed ? DASH : []);
     context.strokeRect(...place.at(x, y), side, side);
+    context.setLineDash([]);
   }
 }
 
-function drawTrail(context, place, walk, widths, position, color, numbered) {
+// Draw the trail up to a position; numbered, or as one among others.
+function drawTrail(context, place, walk, widths, position, {color, dashed}, numbered) {
   const t = Math.floor(position), share = eased(position - t);
   const points = walk.corners.slice(0, t + 1).map((_, i) => center(walk, widths, i));
   if (share && t + 1 < walk.corners.length) {
@@ -46,12 +51,14 @@ function drawTrail(context, place, walk, widths, position, color, numbered) {
     context.strokeStyle = style;
     context.lineWidth = width;
     context.lineJoin = "round";
+    context.setLineDash(dashed ? DASH : []);
     context.beginPath();
     points.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](...place.at(x, y)));
     context.stroke();
   }
+  context.setLineDash([]);
   for (let i = 0; i <= t; i++) {
-    const [x, y] = place.at(...center(walk, widths, i)), radius = numbered ? 10 : 3;
+    const [x, y] = place.at(...center(walk, widths, i)), radius = !numbered ? 3 : i === t ? 11 : 8;
     context.fillStyle = color;
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
@@ -60,12 +67,27 @@ function drawTrail(context, place, walk, widths, position, color, numbered) {
     context.strokeStyle = context.fillStyle = "#000";
     context.lineWidth = 1.5;
     context.stroke();
-    context.font = `bold 12px ${fontFamily()}`;
+    context.font = `bold ${i === t ? 13 : 10}px ${fontFamily()}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillText(i + 1, x, y + 0.5);
   }
   context.globalAlpha = 1;
+}
+
+// Draw a cross at a position of the image.
+function drawCross(context, place, column, row, color) {
+  const [x, y] = place.at(column, row);
+  for (const [style, width] of [["#000", 8], [color, 4]]) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    context.beginPath();
+    for (const slope of [-1, 1]) {
+      context.moveTo(x - 8, y - 8 * slope);
+      context.lineTo(x + 8, y + 8 * slope);
+    }
+    context.stroke();
+  }
 }
 
 // Draw the eye at a position, which is a glimpse counted from 0 and a share of the way to the next.
@@ -87,10 +109,16 @@ function drawEye(canvas, answer, position, chosen, invitation) {
   const at = (walk) => Math.min(position, walk.corners.length - 1);
   if (chosen < 0 || answer.walks.length > 2)
     answer.walks.forEach((walk, i) => i === chosen || drawTrail(context, place, walk, answer.widths, at(walk), PATHS[i], false));
-  if (chosen < 0) answer.walks.forEach((walk, i) => drawFrames(context, place, walk, answer.widths, at(walk), PATHS[i], 1));
+  if (chosen < 0) {
+    answer.walks.forEach((walk, i) => drawFrames(context, place, walk, answer.widths, at(walk), PATHS[i], 1));
+    answer.walks.forEach((walk, i) => {
+      const last = walk.corners.length - 1; // a path that errs ends with a cross
+      if (answer.wrong[i] && position >= last) drawCross(context, place, ...center(walk, answer.widths, last), PATHS[i].color);
+    });
+  }
   if (!followed) return;
   drawFrames(context, place, followed, answer.widths, at(followed), null, answer.widths.length);
-  drawTrail(context, place, followed, answer.widths, at(followed), YELLOW, true);
+  drawTrail(context, place, followed, answer.widths, at(followed), {color: YELLOW}, true);
 }
 
 // Draw what the retina gave at a glimpse: a patch for each scale, or with chosen = -1 the finest one of each path.
@@ -100,16 +128,18 @@ function drawRetina(canvas, answer, t, chosen, word) {
   const shown = [];
   for (const walk of walks)
     for (let j = 0; j < (all ? 1 : answer.widths.length); j++)
-      shown.push([walk.patches[Math.min(t, walk.patches.length - 1)][j], all ? PATHS[shown.length] : SCALES[j], answer.widths[j]]);
+      shown.push([walk.patches[Math.min(t, walk.patches.length - 1)][j], all ? PATHS[shown.length] : {color: SCALES[j]}, answer.widths[j]]);
   const columns = all ? 5 : Math.max(2, shown.length), side = Math.min(130, (width - gap * (columns - 1)) / columns);
   const rows = Math.ceil(shown.length / columns) || 1;
   const [context] = sharp(canvas, rows * (side + gap) + 14);
-  shown.forEach(([patch, color, pixels], i) => {
+  shown.forEach(([patch, {color, dashed}, pixels], i) => {
     const x = (i % columns) * (side + gap), y = Math.floor(i / columns) * (side + gap);
     context.drawImage(patch, x + 3, y + 3, side - 6, side - 6);
     context.strokeStyle = color;
     context.lineWidth = 4;
+    context.setLineDash(dashed ? DASH : []);
     context.strokeRect(x + 2, y + 2, side - 4, side - 4);
+    context.setLineDash([]);
     if (all) return;
     context.fillStyle = ink();
     context.font = `13px ${fontFamily()}`;

@@ -7,6 +7,7 @@ const pad = {
   drawn: () => {}, // called after a change
 
   draw() {
+    find(".paper span").hidden = this.strokes.length > 0 || this.background !== null;
     const context = this.canvas.getContext("2d"), side = this.canvas.width;
     context.fillStyle = "#000";
     context.fillRect(0, 0, side, side);

@@ -1,9 +1,7 @@
 // The page: what the visitor chose, what the server answered, and how both are shown.
-const WAIT = 20000; // milliseconds until the server counts as gone
 const PER_GLIMPSE = 900; // milliseconds at speed 1
 
 const state = {
-  language: localStorage.getItem("ram-language") || (navigator.language.startsWith("zh") ? "zh" : "en"),
   network: KNOWN.networks[0],
   source: null, // "drawing", "file" or "test"
   data: null, // of a file
@@ -13,7 +11,6 @@ const state = {
   seed: 1,
   points: [], // the visitor's own glimpses
   goOn: false,
-  asked: 0, // number of the last request
   answer: null,
   chosen: 0, // the walk that is followed, -1 for all
   position: 0, // glimpse from 0, and a share of the way to the next
@@ -21,57 +18,27 @@ const state = {
   speed: 1,
   message: null, // {code, values}
 };
-const random = (count) => Math.floor(Math.random() * count);
-
-function word(key, values = {}) {
-  const text = key.split(".").reduce((tree, part) => tree[part], KNOWN.words[state.language]);
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-}
-const className = (name) => KNOWN.words[state.language].classes[name] || name;
-const percent = (value) => (100 * value).toFixed(1);
 
 // ---- asking the server
 
-let timer = null, waiting = null;
-let flying = false, again = false; // a request is on its way; something newer is to be asked after it
+const question = questions("ask", request, receive, () => complain({code: "server", values: {}}));
 
 function ask(delay = 0) {
-  clearTimeout(timer);
   if (!state.source) return;
-  state.asked++;
   root.dataset.busy = "yes";
-  timer = setTimeout(send, delay);
+  root.dataset.asked = question(delay);
 }
 
-function send() {
-  if (flying) {
-    again = true;
-    return;
-  }
-  if (!state.source) return;
+function request() {
   const {network, source, mode, seed, points, goOn, canvas} = state;
-  const request = {id: state.asked, network: network.key, source, mode, seed, canvas};
-  if (source === "test") request.number = state.number;
-  else request.data = source === "file" ? state.data : pad.content();
-  if (mode === "own") Object.assign(request, {points, go_on: goOn});
-  flying = true;
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    flying = again = false;
-    complain({code: "server", values: {}});
-  }, WAIT);
-  trigger("ask", request);
+  if (!source) return null;
+  const asked = {network: network.key, source, mode, seed, canvas};
+  if (source === "test") asked.number = state.number;
+  else asked.data = source === "file" ? state.data : pad.content();
+  return mode === "own" ? {...asked, points, go_on: goOn} : asked;
 }
 
 function receive(answer) {
-  if (!answer) return;
-  clearTimeout(waiting);
-  flying = false;
-  if (again) {
-    again = false;
-    return send();
-  }
-  if (answer.id !== state.asked) return; // an older question's
   root.dataset.busy = "no";
   if (answer.error === "no_data" && state.source !== "test" && state.canvas.pieces) {
     state.canvas.pieces = 0; // clutter is made of test images: without them there is none
@@ -83,12 +50,13 @@ function receive(answer) {
   if (!(state.message && state.message.code === "no_data")) state.message = null;
   const {channels, height, width, pixels} = answer.image, patch = state.network.patch;
   answer.picture = picture(bytes(pixels), 0, channels, height, width);
+  if (state.source === "test" && !pad.strokes.length) pad.clear(answer.picture);
   for (const walk of answer.walks) {
     const seen = bytes(walk.seen), size = channels * patch * patch, k = answer.widths.length;
     walk.patches = walk.corners.map((_, t) =>
       answer.widths.map((_, j) => picture(seen, (t * k + j) * size, channels, patch, patch)));
   }
-  const before = state.answer;
+  answer.wrong = answer.mode === "paths" ? wrong(answer) : [];
   state.answer = answer;
   state.chosen = answer.mode === "paths" ? -1 : 0;
   if (answer.mode === "own") {
@@ -99,8 +67,13 @@ function receive(answer) {
     state.position = 0;
     state.playing = true;
   }
-  if (!before || before.network !== answer.network) showWords();
   show();
+}
+
+// Which paths answer something else than the label, or where there is none, than their average.
+function wrong({walks, label}) {
+  const right = label === null ? largest(averageOf(walks).at(-1)) : label;
+  return walks.map((walk) => largest(walk.probabilities.at(-1)) !== right);
 }
 
 function complain(message) {
@@ -143,6 +116,8 @@ function show() {
     button.disabled = !steps();
   for (const button of findAll("[data-mode]")) button.classList.toggle("chosen", button.dataset.mode === mode);
   find("[data-mode=means]").disabled = !network.learned;
+  for (const each of findAll("[data-place], [data-do=clutter]")) each.disabled = state.source === "test"; // a canvas already
+  find(".jump").hidden = !answer;
   find("[data-do=go-on]").hidden = mode !== "own" || !answer || state.goOn || state.points.length >= count;
   find(".mode-hint").textContent = word(`hints.${mode}`);
   showComparison(answer, names, t);
@@ -150,8 +125,8 @@ function show() {
     (answer.number === null ? "" : word("testImage", {number: answer.number, dataset: word(`datasets.${network.dataset}`)}) + " ") +
     word("time", {milliseconds: answer.milliseconds});
   Object.assign(root.dataset, {
-    language: state.language, mode, network: network.key, glimpse: steps() ? t + 1 : 0, steps: steps(),
-    playing: state.playing ? "yes" : "no", shown: answer ? answer.id : 0, asked: state.asked,
+    mode, network: network.key, glimpse: steps() ? t + 1 : 0, steps: steps(),
+    playing: state.playing ? "yes" : "no", shown: answer ? answer.id : 0,
     answer: probabilities ? network.classes[largest(probabilities[probabilities.length - 1])] : "",
     milliseconds: answer ? answer.milliseconds : "",
   });
@@ -181,13 +156,13 @@ function showComparison(answer, names, t) {
   const average = averageOf(answer.walks).at(-1), best = largest(average);
   const right = answer.label === null ? best : answer.label;
   const answers = answer.walks.map((walk) => largest(walk.probabilities.at(-1)));
-  const chip = (text, number, wrong, color) => {
+  const chip = (text, number, wrong, style) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = wrong ? `${text} ✗` : text;
     button.classList.toggle("chosen", state.chosen === number);
     button.classList.toggle("wrong", wrong);
-    if (color) button.style.boxShadow = `inset 5px 0 0 ${color}`;
+    if (style) button.style.borderLeft = `6px ${style.dashed ? "dashed" : "solid"} ${style.color}`;
     button.addEventListener("click", () => {
       Object.assign(state, {chosen: number, position: 0, playing: true});
       show();
@@ -195,10 +170,10 @@ function showComparison(answer, names, t) {
     chips.append(button);
   };
   chip(word("average", {class: names[best]}), -1, best !== right);
-  answers.forEach((label, i) => chip(word("one", {number: i + 1, class: names[label]}), i, label !== right, PATHS[i]));
-  const wrong = answers.filter((label) => label !== right).length;
-  const key = !wrong && best === right ? "averagedAgree" : answer.label === null ? "averagedDiffer" : "averaged";
-  compare.textContent = word(key, {wrong, class: names[best], percent: percent(average[best])});
+  answers.forEach((label, i) => chip(word("one", {number: i + 1, class: names[label]}), i, answer.wrong[i], PATHS[i]));
+  const count = answer.wrong.filter(Boolean).length;
+  const key = !count && best === right ? "averagedAgree" : answer.label === null ? "averagedDiffer" : "averaged";
+  compare.textContent = word(key, {wrong: count, class: names[best], percent: percent(average[best])});
 }
 
 function showPlacing() {
@@ -213,17 +188,14 @@ function showPlacing() {
   find(".placing output").textContent = canvas.pieces;
 }
 
-function showWords() {
-  root.lang = state.language;
-  document.title = word("title");
-  for (const each of findAll("[data-word]")) each.textContent = word(each.dataset.word);
-  for (const each of findAll("[data-label]")) {
-    each.setAttribute("aria-label", word(each.dataset.label));
-    if (each.tagName === "BUTTON") each.title = word(each.dataset.label);
-  }
-  for (const each of findAll("[data-language]")) each.classList.toggle("chosen", each.dataset.language === state.language);
-  find(".intro a").href = `manual-${state.language}`;
-  find(".about").textContent = word(state.network.patches > 1 ? "sizes" : "size", state.network);
+// What depends on the network and on the language.
+function showNetwork() {
+  const {network} = state;
+  const about = [word(`kinds.${network.dataset}`) + (network.canvas ? word(network.clutter ? "among" : "anywhere", network) : "")];
+  if (!network.learned) about.push(word("unlearned"));
+  find(".about").textContent = [...about, word(network.patches > 1 ? "sizes" : "size", network)].join(" · ");
+  find(".drawn").textContent = word(`images.${network.dataset}`);
+  show();
 }
 
 // ---- what the visitor does
@@ -235,8 +207,7 @@ function choose(network) {
   Object.assign(state.canvas, {x: random(network.width - 27), y: random(network.height - 27), pieces: network.clutter, seed: random(2 ** 31)});
   state.message = null;
   showPlacing();
-  showWords();
-  show();
+  showNetwork();
   ask();
 }
 
@@ -259,9 +230,8 @@ async function open(file) {
 }
 
 function forget() {
-  clearTimeout(timer);
-  Object.assign(state, {source: null, answer: null, points: [], goOn: false, position: 0, playing: false, message: null, asked: state.asked + 1});
-  again = false;
+  root.dataset.asked = question.cancel();
+  Object.assign(state, {source: null, answer: null, points: [], goOn: false, position: 0, playing: false, message: null});
   root.dataset.busy = "no";
   show();
 }
@@ -274,8 +244,8 @@ function goTo(position) {
 
 const actions = {
   undo() {
-    pad.undo();
-    pad.strokes.length ? changed("drawing") : forget();
+    if (pad.strokes.length) pad.undo();
+    pad.strokes.length ? changed("drawing") : actions.clear();
   },
   clear() {
     pad.clear();
@@ -319,13 +289,6 @@ for (const button of findAll("[data-mode]"))
     if (!state.source) return show();
     ask();
   });
-for (const button of findAll("[data-language]"))
-  button.addEventListener("click", () => {
-    state.language = button.dataset.language;
-    localStorage.setItem("ram-language", state.language);
-    showWords();
-    show();
-  });
 for (const slider of findAll("[data-place]"))
   slider.addEventListener("input", () => {
     state.canvas[slider.dataset.place] = Number(slider.value);
@@ -352,20 +315,13 @@ find(".eye").addEventListener("keydown", (event) => {
 });
 pad.drawn = () => changed("drawing", 350);
 listenForFiles(open);
-document.addEventListener("ram-answer", (event) => receive(event.detail));
 
-let before = performance.now();
-function tick(now) {
-  const passed = now - before;
-  before = now;
-  if (!root.isConnected) return;
-  if (state.playing) {
-    state.position = Math.min(state.position + (passed * state.speed) / PER_GLIMPSE, Math.max(0, steps() - 1));
-    if (state.position >= steps() - 1) state.playing = false;
-    show();
-  }
-  requestAnimationFrame(tick);
-}
+animate((passed) => {
+  if (!state.playing || root.dataset.tab !== "images") return;
+  state.position = Math.min(state.position + (passed * state.speed) / PER_GLIMPSE, Math.max(0, steps() - 1));
+  if (state.position >= steps() - 1) state.playing = false;
+  show();
+});
 
 for (const network of KNOWN.networks) {
   const option = document.createElement("option");
@@ -375,5 +331,12 @@ for (const network of KNOWN.networks) {
 }
 find("[data-pen='18']").classList.add("chosen");
 new ResizeObserver(() => show()).observe(root);
+// On a phone, what was drawn is looked at further down.
+new IntersectionObserver(([{isIntersecting, boundingClientRect}]) =>
+  find(".jump").classList.toggle("below", !isIntersecting && boundingClientRect.top > 0)).observe(find(".eye"));
+find(".jump").addEventListener("click", () => {
+  find(".eye").scrollIntoView({behavior: "smooth", block: "start"});
+  Object.assign(state, {position: 0, playing: true});
+});
+rewritten.push(showNetwork);
 choose(state.network);
-requestAnimationFrame(tick);

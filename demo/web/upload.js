@@ -35,17 +35,20 @@ async function contentOf(file) {
 
 // Call `take` with each file that is opened, dropped or pasted, with null where something else was.
 function listenForFiles(take) {
+  find(".camera").hidden = !navigator.maxTouchPoints; // phones and tablets
   for (const input of findAll(".file"))
     input.addEventListener("change", () => {
       if (input.files.length) take(input.files[0]);
       input.value = "";
     });
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
-    event.preventDefault();
-    take(event.dataTransfer.files[0] || null);
+  const here = () => root.isConnected && !find(".tab.images").hidden;
+  // Dropped beside the page's parts, a file would be opened in the page's place.
+  document.addEventListener("dragover", (event) => root.isConnected && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (root.isConnected) event.preventDefault();
+    if (here()) take(event.dataTransfer.files[0] || null);
   });
   document.addEventListener("paste", (event) => {
-    if (root.isConnected && event.clipboardData.files.length) take(event.clipboardData.files[0]);
+    if (here()) take(event.clipboardData.files[0] || null);
   });
 }
