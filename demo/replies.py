@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 
 
 class Refusal(Exception):
@@ -15,6 +16,8 @@ class Refusal(Exception):
 
 def reply(request: object, find) -> dict:
     """Answer a request with what `find(request)` returns; what is wrong becomes "error", and never an exception.
+
+    An error of the program itself is printed with its traceback, and answered, too: the page would wait in vain.
 
     Args:
         request: what the page sent; "id" comes back.
@@ -34,6 +37,9 @@ def reply(request: object, find) -> dict:
         found = {"error": refusal.code, "values": refusal.values}
     except MemoryError:
         found = {"error": "memory", "values": {}}
+    except Exception:
+        traceback.print_exc()
+        found = {"error": "failed", "values": {}}
     return {**found, "id": number, "milliseconds": round(1000 * (time.perf_counter() - start), 1)}
 
 

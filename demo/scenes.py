@@ -13,9 +13,10 @@ from demo.networks import Network
 from demo.replies import Refusal, whole
 from ram.build import SIDE
 from ram.data import fitting, images
+from ram.data.drawing import SEVERAL
 from ram.data.images import BadImage
 from ram.data.transforms import add_saturating, portable_integers
-from ram.use.predict import BOX, fitted
+from ram.use.predict import digit, fitted
 
 MAX_BYTES = 8 * 2**20  # of an uploaded file; the page shrinks larger ones before it sends them
 MAX_PIXELS = 2**24  # of it, so that no visitor makes the others wait for long
@@ -53,15 +54,15 @@ def make_scene(network: Network, request: dict) -> Scene:
     image = read(network, request.get("data"))
     if source == "drawing" and image.max() < fitting.FAINT:
         raise Refusal("empty")
-    if not network.on_canvas or image.shape == network.image_shape:
-        return Scene(fitted(image, network.config, network.image_shape))
-    if fitting.is_dark_on_light(image):
-        image = 255 - image
-    digit = image if image.shape[1:] == (SIDE, SIDE) else fitting.fit_drawing(image, SIDE, BOX["mnist"])
-    return Scene(place(network, digit, request.get("canvas")))
+    try:
+        if not network.on_canvas or image.shape == network.image_shape:
+            return Scene(fitted(image, network.config, network.image_shape))
+        return Scene(place(network, digit(image, None), request.get("canvas")))
+    except BadImage as error:  # an image, but what is to be seen on it?
+        raise Refusal("several" if str(error) == SEVERAL else "nothing") from None
 
 
-def place(network: Network, digit: np.ndarray, canvas: object) -> np.ndarray:
+def place(network: Network, drawn: np.ndarray, canvas: object) -> np.ndarray:
     """Place a digit (1, 28, 28) on a canvas, among pieces of test images as on the canvases of the data set.
 
     Raises:
@@ -77,7 +78,7 @@ def place(network: Network, digit: np.ndarray, canvas: object) -> np.ndarray:
         split = network.test_images()
         ranges = pieces * clutter_ranges(len(split.rows), split.split.image_shape, width)
         add_clutter(scene, split.images, split.rows, portable_integers(ranges, 1, "demo/clutter", seed))
-    add_saturating(scene, digit[None], np.array([y]), np.array([x]))
+    add_saturating(scene, drawn[None], np.array([y]), np.array([x]))
     return scene[0]
 
 

@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT
 from PIL import Image, ImageDraw
 
-from demo import answers, command, scenes
+from demo import answers, command, replies, scenes
 from demo.limits import BodyLimit
 from demo.networks import OWN, load, load_networks
 from model import Noise, draw_noise
@@ -142,7 +142,7 @@ def test_a_digit_stands_where_it_is_placed_among_clutter(networks, data):
 
 
 def test_an_image_of_the_network_s_size_is_taken_as_it_is(networks):
-    pixels = np.random.default_rng(1).integers(0, 100, (60, 60)).astype(np.uint8)
+    pixels = np.pad(np.random.default_rng(1).integers(0, 100, (58, 58)).astype(np.uint8), 1)
     sent = request(network="translated", source="file", data=png(Image.fromarray(pixels)))
     np.testing.assert_array_equal(array(answers.answer(networks, sent))[0], pixels)
 
@@ -214,6 +214,11 @@ def test_no_request_at_all_is_refused(networks, other):
     assert answers.answer(networks, other)["error"] == "request"
 
 
+def test_an_error_of_the_program_is_printed_and_answered(capsys):
+    found = replies.reply({"id": 4}, lambda request: request["absent"])
+    assert (found["id"], found["error"]) == (4, "failed") and "KeyError: 'absent'" in capsys.readouterr().err
+
+
 def test_hostile_files_are_refused(networks, monkeypatch):
     bomb = png(Image.new("L", (20_000, 20_000)))
     assert refusal(networks, source="file", data=bomb) == "no_image"
@@ -224,8 +229,15 @@ def test_hostile_files_are_refused(networks, monkeypatch):
         assert refusal(networks, source="file", data=base64.b64encode(content).decode()) == "no_image"
 
 
-def test_nothing_drawn_is_said_so(networks):
-    assert refusal(networks, data=png(Image.new("L", (280, 280)))) == "empty"
+@pytest.mark.parametrize("name", ["mnist", "cluttered60"])
+def test_nothing_or_several_drawings_are_said(networks, name):
+    assert refusal(networks, network=name, data=png(Image.new("L", (280, 280)))) == "empty"
+    for source in ("drawing", "file"):
+        assert refusal(networks, network=name, source=source, data=png(Image.new("L", (280, 280), 255))) == "nothing"
+    two = Image.new("L", (900, 300))
+    two.paste(seven(), (10, 10))
+    two.paste(seven(), (600, 10))
+    assert refusal(networks, network=name, source="file", data=png(two)) == "several"
 
 
 def test_weights_without_finite_probabilities(networks, monkeypatch):
