@@ -327,6 +327,55 @@ def test_a_visitor_draws_plays_and_steps(opened, size, language):
     assert wide, "nothing sticks out at the side"
 
 
+def test_a_finger_draws_on_a_phone_and_a_button_leads_to_the_eye(opened):
+    page = opened(PHONE)
+    assert page.tab.is_visible(".camera") and page.tab.locator(".camera input").get_attribute("capture")
+    box, finger = page.box(".pad"), page.context.new_cdp_session(page.tab)
+    for points in DIGITS[7][0]:
+        for kind, (x, y) in [("touchStart", points[0]), *(("touchMove", point) for point in points)]:
+            at = [{"x": box["x"] + x * box["width"] / 280, "y": box["y"] + y * box["height"] / 280}]
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert page.settled()["answer"] == "7" and page.tab.evaluate("scrollY") == 0, "drawing does not scroll"
+    page.press(".jump")
+    page.tab.wait_for_function("() => scrollY > 100")
+    page.tab.wait_for_selector(".jump", state="hidden")
+
+
+def test_a_desktop_has_neither_camera_nor_the_button(opened):
+    page = opened()
+    page.draw(DIGITS[1][0])
+    page.settled()
+    assert not page.tab.is_visible(".camera") and not page.tab.is_visible(".jump")
+
+
+def test_a_test_image_stands_on_the_paper_until_something_is_drawn(opened):
+    page = opened()
+    page.choose("cluttered60")
+    assert page.text(".paper") == WORDS["en"]["here"] and colors(page, ".pad") == {(0, 0, 0)}
+    page.press("[data-do=test]")
+    page.settled()
+    if page.tab.locator(".message").is_visible():
+        pytest.skip("MNIST is not here")
+    assert len(colors(page, ".pad")) > 20 and not page.text(".paper")
+    assert page.tab.is_disabled("[data-place=x]") and page.tab.is_disabled("[data-do=clutter]")
+    page.press("[data-do=undo]")
+    assert colors(page, ".pad") == {(0, 0, 0)} and page.state["steps"] == "0" and page.tab.is_enabled("[data-place=x]")
+    page.press("[data-do=test]")
+    page.settled()
+    page.draw(DIGITS[1][0])
+    assert page.settled()["steps"] == "8" and "MNIST" not in page.text(".foot")
+
+
+def test_a_frame_without_storage_shows_the_page(opened):
+    page = opened()
+    page.tab.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('blocked'); }})")
+    page.tab.reload()
+    page.tab.wait_for_selector(".ram[data-language=en]")
+    page.press("[data-speak=zh]")
+    assert page.text("h1") == WORDS["zh"]["title"]
+
+
 COLORS = """(canvas) => {
   const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = new Set();
   for (let i = 0; i < data.length; i += 4) found.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
@@ -617,8 +666,8 @@ def test_images_are_opened_dropped_and_pasted(opened, tmp_path):
         assert page.looked()["answer"] == "2", name
         page.press("[data-do=clear]")
     content = base64.b64encode(picture(tmp_path, "b.png").read_bytes()).decode()
-    for how in ("drop", "paste"):
-        page.tab.locator(".ram").evaluate(DROP, [content, "b.png", how])
+    for place, how in ((".ram", "drop"), ("body", "drop"), (".ram", "paste")):
+        page.tab.locator(place).evaluate(DROP, [content, "b.png", how])
         assert page.looked()["answer"] == "2", how
         page.press("[data-do=clear]")
     page.tab.locator(".ram").evaluate(DROP, ["", "", "drop"])

@@ -332,8 +332,9 @@ for (const network of KNOWN.networks) {
 find("[data-pen='18']").classList.add("chosen");
 new ResizeObserver(() => show()).observe(root);
 // On a phone, what was drawn is looked at further down.
-new IntersectionObserver(([{isIntersecting, boundingClientRect}]) =>
-  find(".jump").classList.toggle("below", !isIntersecting && boundingClientRect.top > 0)).observe(find(".eye"));
+new IntersectionObserver(([{intersectionRatio, boundingClientRect}]) =>
+  find(".jump").classList.toggle("below", intersectionRatio < 0.7 && boundingClientRect.top > 0),
+{threshold: 0.7}).observe(find(".eye"));
 find(".jump").addEventListener("click", () => {
   find(".eye").scrollIntoView({behavior: "smooth", block: "start"});
   Object.assign(state, {position: 0, playing: true});
