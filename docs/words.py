@@ -71,6 +71,8 @@ CHINESE = {
     "sum": "求和",
     "without": "去掉",
     "images/s": "图像/秒",
+    "before": "之前",
+    "now": "现在",
     "flag": "参数",
     "default": "默认值",
     "allowed": "可取的值",

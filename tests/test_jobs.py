@@ -67,6 +67,7 @@ def in_turn(tmp_path_factory, tiny_mnist):
     return place
 
 
+@long_test()
 def test_at_once_the_bits_are_those_of_one_after_the_other(tmp_path, tiny_mnist, in_turn):
     place = Place(tmp_path, tiny_mnist)
     status, out, errors = place.run("--jobs=2")

@@ -41,10 +41,23 @@ class Model:
         weights = stem + ".pdiparams"
         if not os.path.exists(weights):  # Paddle would go on without
             raise FileNotFoundError(f"{weights} does not exist")
-        config = inference.Config(program, weights)
-        config.disable_glog_info()
-        self.predictor = inference.create_predictor(config)
+        self.files, self.predictors = (program, weights), {}
+        self.predictor(1)
         self.one_at_a_time = threading.Lock()  # its handles hold one batch
+
+    def predictor(self, count: int):
+        """Return what runs a batch of `count` images: oneDNN's operations are for large ones, and slow to start.
+
+        about.json says below which size others run, 0 where those did not pass the check of the export.
+        """
+        plain = count < self.about.get("plain_below", 0)
+        if plain not in self.predictors:
+            config = inference.Config(*self.files)
+            config.disable_glog_info()
+            if plain and hasattr(config, "disable_mkldnn"):
+                config.disable_mkldnn()
+            self.predictors[plain] = inference.create_predictor(config)
+        return self.predictors[plain]
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Compute probabilities (B, classes) and locations (B, T, 2) of images (B, C, H, W).
@@ -58,12 +71,13 @@ class Model:
                 f"images are uint8 of (B, {str(shape)[1:]}, at least one, not {images.dtype} of {images.shape}"
             )
         with self.one_at_a_time:
-            (name,) = self.predictor.get_input_names()
-            handle = self.predictor.get_input_handle(name)
+            predictor = self.predictor(len(images))
+            (name,) = predictor.get_input_names()
+            handle = predictor.get_input_handle(name)
             handle.reshape(images.shape)
             handle.copy_from_cpu(np.ascontiguousarray(images))
-            self.predictor.run()
-            return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]
+            predictor.run()
+            return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 
 
 WHITE_LEVELS = (255, 1023, 4095, 65535)  # of images of whole numbers that may have more than 8 bits
