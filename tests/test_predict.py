@@ -153,9 +153,10 @@ def test_a_single_rollout_is_a_batch_of_its_own(M, locations):
 
 
 def test_a_file_that_is_named_twice_is_answered_twice(trained, own, capsys):
-    path = str(write_grey(own / "a.png") or own / "a.png")
-    _, out, _ = as_main(capsys, trained, "--fit=False", "--predict", own / "b.png", path, path, path, status=1)
-    assert sum(line.startswith(path) for line in out.splitlines()) == 3
+    path = str(own / "a.png")
+    write_grey(path)
+    status, out, _ = as_main(capsys, trained, "--fit=False", "--predict", str(own / "b.png"), path, path, path)
+    assert status == 1 and sum(line.startswith(path) for line in out.splitlines()) == 3
 
 
 def test_groups_of_paths_grow_so_that_the_first_answer_waits_for_no_other():
