@@ -13,7 +13,15 @@ from ram.baselines import Baseline
 from ram.system import processes
 from utils import printable, to_tensor
 
-EVAL_BATCH = 500  # images; fixed, so that no flag changes the rounding of an evaluation
+EVAL_BATCH = 500  # images of up to 128x128 pixels
+
+
+def batch_size(image_shape: tuple[int, int, int]) -> int:
+    """Return how many images (C, H, W) are evaluated at once: fewer from 128x128 on, the more pixels in a row.
+
+    It depends on nothing else, so that no flag changes the rounding of an evaluation.
+    """
+    return max(1, round(EVAL_BATCH * min(1, 128 / math.sqrt(math.prod(image_shape[1:])))))
 
 
 class Evaluation(NamedTuple):
@@ -59,15 +67,17 @@ def evaluate(
         watch: called with the numbers of the images and the `Rollout`, for every rollout of every batch.
 
     Returns:
-        The result, which is the same for any number of processes: they divide the batches among them.
+        The result, which is the same for any number of processes: they divide the batches among them. The noise of an
+        image does not depend on the batch that it is in, since that of all images is drawn first.
     """
     model.eval()
     rollouts = M if model.samples and locations == "sampled" else 1
     noise = evaluation_noise(split, num_glimpses, rollouts, locations, seed)
     classes = split.num_classes
-    sums = np.zeros((math.ceil(len(split) / EVAL_BATCH), 1 + classes))  # of each batch: loss, and right by class
+    size = batch_size(split.image_shape)
+    sums = np.zeros((math.ceil(len(split) / size), 1 + classes))  # of each batch: loss, and right by class
     for number in range(processes.rank(), len(sums), processes.world()):
-        index = np.arange(number * EVAL_BATCH, min((number + 1) * EVAL_BATCH, len(split)))
+        index = np.arange(number * size, min((number + 1) * size, len(split)))
         images, labels = split.batch(index)
         scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
         probs = 0

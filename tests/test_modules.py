@@ -19,7 +19,7 @@ from modules import (
     LSTMCore,
     Retina,
 )
-from ram.fast.retina import FastRetina
+from ram.fast.retina import FastRetina, reads_whole
 
 F32 = np.float32
 
@@ -78,10 +78,10 @@ def retina_cases(draw):
     return images.astype(np.uint8), locations, g, k, s
 
 
-def fast_foveate(retina):
+def fast_foveate(retina, whole=None):
     """What the fast retina makes of one look."""
     fast = FastRetina(retina)
-    return lambda x, l: fast.look(fast.prepare(x), l)
+    return lambda x, l: fast.look(fast.prepare(x, whole), l)
 
 
 @pytest.mark.parametrize("foveate", [lambda retina: retina.foveate, fast_foveate], ids=["plain", "fast"])
@@ -99,13 +99,65 @@ def test_retina_equals_the_slow_one(foveate, case, kind):
     assert np.abs(phi.numpy() - slow).max() <= 1e-6
 
 
+@st.composite
+def sums_cases(draw):
+    """A retina, images (B, C, H, W) uint8, and locations of several looks (n, B, 2), each side of each border too."""
+    batch, height, width = (draw(st.integers(1, high)) for high in (3, 40, 40))
+    channels, unit_pixels = draw(st.sampled_from([1, 3])), draw(st.sampled_from([None, 7.0, 13.5]))
+    k, s = draw(st.sampled_from([(k, s) for k in (1, 2, 3, 4) for s in (1, 2, 3) if s**k <= 27]))
+    retina = Retina(draw(st.integers(1, 7)), k, s, unit_pixels, draw(st.sampled_from([0, 1])))
+    seed = draw(st.integers(0, 10**6))
+    images = np.random.default_rng(seed).integers(0, 256, (batch, channels, height, width), dtype=np.uint8)
+    looks = draw(st.lists(st.tuples(coordinates, coordinates), min_size=2 * batch, max_size=2 * batch))
+    return retina, images, np.array(looks, F32).reshape(2, batch, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sums_cases())
+def test_whole_images_and_windows_give_the_same_bits(case):
+    retina, images, looks = case
+    geometry, fast, x = retina.geometry, FastRetina(retina), paddle.to_tensor(images)
+    shares = np.array([1 / 255 / (retina.s**j) ** 2 for j in range(retina.k)]).astype(F32)
+    scenes = {whole: fast.prepare(x, whole) for whole in (True, False)}
+    for l in looks:
+        sums = []  # by NumPy, in whole numbers
+        for image, corners in zip(images, geometry.corners(l, images.shape[2:])):
+            padded = np.pad(image.astype(np.int32), ((0, 0), (189, 189), (189, 189)))  # as wide as the widest patch
+            for j, (left, top) in enumerate(np.clip(corners, -189, 40) + 189):
+                cell = retina.s**j
+                patch = padded[:, top : top + retina.g * cell, left : left + retina.g * cell]
+                sums.append(patch.reshape(len(image), retina.g, cell, retina.g, cell).sum((2, 4)))
+        expected = np.stack(sums).reshape(len(images), retina.k, -1).astype(F32) * shares[:, None]
+        phi = {whole: fast.look(scene, tensor(l)).numpy() for whole, scene in scenes.items()}
+        assert phi[True].tobytes() == phi[False].tobytes() == expected.tobytes()
+        assert np.abs(phi[True] - retina.foveate(x, tensor(l)).numpy()).max() <= 1e-6
+
+
+@pytest.mark.parametrize("side", [2100, 2047])
+def test_windows_of_images_beyond_the_exact_products_of_float32(side):
+    x, retina = np.random.default_rng(0).integers(0, 256, (2, 3, side, 45), dtype=np.uint8), Retina(3, 2, 2)
+    x, fast = paddle.to_tensor(x), FastRetina(retina)
+    for l in (tensor([[-1, 1], [0.3, 0.9]]), tensor([[1, -1], [-2, 0.2]])):
+        phi = [fast.look(fast.prepare(x, whole), l).numpy() for whole in (True, False)]
+        assert phi[0].tobytes() == phi[1].tobytes()
+        assert np.abs(phi[0] - retina.foveate(x, l).numpy()).max() <= 1e-6
+
+
+def test_which_images_are_read_whole():
+    paper = Retina(12, 3, 2).geometry
+    assert all(reads_whole(paper, side, side, paddle.uint8) for side in (28, 60, 96))
+    assert not any(reads_whole(paper, side, side, paddle.uint8) for side in (97, 1000))
+    assert reads_whole(paper, 1000, 1000, paddle.float32), "floats are rounded when they are summed up"
+    assert reads_whole(Retina(1, 2, 257).geometry, 4096, 4096, paddle.uint8), "255 * 257**2 is above 2**24"
+
+
 @pytest.mark.parametrize("k, s", [(1, 1), (3, 2), (2, 3)])
 @pytest.mark.parametrize("far", [1e9, 3e18, 1e30, math.inf])
 def test_retina_sees_nothing_far_outside(k, s, far):
     x = paddle.to_tensor(np.full((8, 1, 9, 12), 255, np.uint8))
     directions = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
     l = tensor([[a * far if a else 0, b * far if b else 0] for a, b in directions])
-    for foveate in (Retina(5, k, s).foveate, fast_foveate(Retina(5, k, s))):
+    for foveate in (Retina(5, k, s).foveate, fast_foveate(Retina(5, k, s)), fast_foveate(Retina(5, k, s), False)):
         assert not foveate(x, l).numpy().any()
 
 
