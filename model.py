@@ -12,7 +12,7 @@ from paddle import nn
 from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore
 from ram.fast import rollout as fast
 from ram.fast.retina import Scene
-from utils import UserError, generator
+from utils import UserError, generator, repeat_rows
 
 
 class Noise(NamedTuple):
@@ -212,9 +212,10 @@ class RecurrentAttention(nn.Layer):
 
         Args:
             x: images (B, C, H, W), uint8 (taken as x / 255) or in [0, 1], or what `prepare` made of them.
-            noise: see `Noise`; its shape gives the number of glimpses.
+            noise: see `Noise`; its shape gives the number of glimpses. With B*n rows, each image is looked at along n
+                paths, the consecutive rows of all that is returned.
         """
         x = self.prepare(x) if isinstance(x, paddle.Tensor) else x
         if isinstance(x, Scene):
             return Rollout(*fast.rollout(self, x, noise._replace(first=self.first_location(noise))))
-        return self.plain_rollout(x, noise)
+        return self.plain_rollout(repeat_rows(x, noise.first.shape[0] // x.shape[0]), noise)

@@ -21,13 +21,12 @@ from ram.baselines import Baseline
 from ram.build import arrays, build_model, load_fitting, load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import evaluate
-from ram.fast.check import check_training
+from ram.fast.check import check_training, first_images
 from ram.schedules import build_optimizer, class_weights, learning_rate, location_std, update_average
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, to_tensor
 
-CHECKED = 16  # rows of a training's first batch by which the fast rollout is compared with the plain one
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq is given
 
 
@@ -178,14 +177,13 @@ class Trainer:
         noise = draw_noise((count or len(labels)) * rollouts, c.num_glimpses, "train", c.random_seed, self.global_step)
         if count:
             noise = [part[rows.start * rollouts : rows.stop * rollouts] for part in noise]
-        if rollouts > 1:
-            images, labels = np.repeat(images, rollouts, axis=0), np.repeat(labels, rollouts)
-        x, y, noise = to_tensor(images), to_tensor(labels), Noise(*map(to_tensor, noise))
+        x, y, noise = to_tensor(images), to_tensor(np.repeat(labels, rollouts)), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
         if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
-            n = max(1, CHECKED // rollouts) * rollouts
-            few = Noise(noise.first[:n], noise.choices[:n])
-            check_training(self.models(), x[:n], few, lambda rollout: self.loss(rollout, y[:n])[0])
+            few = first_images(x, rollouts)
+            n = few.shape[0]
+            part = Noise(noise.first[:n], noise.choices[:n])
+            check_training(self.models(), few, part, lambda rollout: self.loss(rollout, y[:n])[0])
             self.rollout_checked = True
         return self.loss(self.model.rollout(x, noise), y)
 

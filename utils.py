@@ -91,6 +91,13 @@ def to_tensor(array: np.ndarray):
     return tensor
 
 
+def repeat_rows(x, times: int):
+    """Repeat each row of a tensor (B, ...) of any type `times` times, one after the other: (B*times, ...)."""
+    import paddle
+
+    return x if times == 1 else paddle.gather(x, to_tensor(np.repeat(np.arange(x.shape[0]), times)))
+
+
 def make_folder(path: str) -> None:
     """Make a folder and those above it.
 

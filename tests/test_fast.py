@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from model import Noise, RecurrentAttention, draw_noise
+from ram.fast.check import first_images
 from ram.fast.rollout import active
 from trainer import hybrid_loss
 
@@ -14,6 +15,7 @@ CASES = {
     "three patches": (12, 3, 2, 1, (60, 60), 32, 24, 48, 10, 8, 16),
     "colour, odd sizes": (5, 2, 3, 3, (31, 17), 7, 9, 11, 4, 3, 5),
     "two glimpses": (4, 2, 2, 2, (20, 20), 8, 8, 16, 3, 2, 4),
+    "images read by windows": (4, 3, 2, 3, (170, 151), 8, 8, 16, 3, 4, 6),
     "one glimpse": (4, 1, 1, 1, (9, 9), 8, 8, 16, 3, 1, 4),
     "one image": (4, 1, 1, 1, (9, 9), 8, 8, 16, 3, 4, 1),
 }
@@ -69,3 +71,24 @@ def test_fast_rollout_equals_the_plain_one(case, core, policy, reinforce_core, m
 def test_derivative_of_relu_from_its_output():
     outputs = np.array([0, 1e-30, 0.5, 3, 1e30], "float32")
     np.testing.assert_array_equal(active(paddle.to_tensor(outputs)).numpy(), outputs > 0)
+
+
+@pytest.mark.parametrize("side", [20, 150])  # the cells of 20x20 are summed up before the first look
+@pytest.mark.parametrize("fast", [True, False])
+def test_several_paths_of_an_image_are_those_of_as_many_copies(fast, side):
+    model = RecurrentAttention(4, 2, 2, 3, 8, 8, 0.1, 16, 5)
+    model.initialize(7)
+    model.fast = fast
+    images = paddle.to_tensor(np.random.default_rng(3).integers(0, 256, (4, 3, side, side), dtype=np.uint8))
+    noise = Noise(*map(paddle.to_tensor, draw_noise(12, 3, "test", 1)))
+    assert model.fast is False or model.prepare(images).whole == (side == 20)
+    copies = model.rollout(paddle.to_tensor(np.repeat(images.numpy(), 3, axis=0)), noise)
+    for paths, copied in zip(model.rollout(images, noise), copies):
+        assert paths.numpy().tobytes() == copied.numpy().tobytes()
+
+
+def test_large_images_are_checked_by_fewer():
+    shapes = {(60, 1): 16, (60, 5): 15, (60, 20): 20, (500, 1): 16, (1000, 1): 4, (1000, 2): 8, (3000, 1): 1}
+    for (side, paths), count in shapes.items():
+        x = paddle.empty([17, 1, side, side], "uint8")
+        assert first_images(x, paths).shape == [count, 1, side, side]

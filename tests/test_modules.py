@@ -145,8 +145,10 @@ def test_windows_of_images_beyond_the_exact_products_of_float32(side):
 
 def test_which_images_are_read_whole():
     paper = Retina(12, 3, 2).geometry
-    assert all(reads_whole(paper, side, side, paddle.uint8) for side in (28, 60, 96))
-    assert not any(reads_whole(paper, side, side, paddle.uint8) for side in (97, 1000))
+    assert all(reads_whole(paper, side, side, paddle.uint8) for side in (28, 60, 128))
+    assert not any(reads_whole(paper, side, side, paddle.uint8) for side in (129, 1000))
+    assert reads_whole(Retina(12, 4, 2).geometry, 192, 192, paddle.uint8), "four times the widest patch, of 96x96"
+    assert not reads_whole(Retina(12, 4, 2).geometry, 192, 193, paddle.uint8)
     assert reads_whole(paper, 1000, 1000, paddle.float32), "floats are rounded when they are summed up"
     assert reads_whole(Retina(1, 2, 257).geometry, 4096, 4096, paddle.uint8), "255 * 257**2 is above 2**24"
 

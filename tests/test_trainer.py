@@ -17,7 +17,7 @@ from config import FLAGS, get_config
 from data_loader import Split
 from model import Noise, draw_noise
 from ram.build import load_weights
-from ram.evaluation import EVAL_BATCH, Evaluation, evaluate
+from ram.evaluation import EVAL_BATCH, Evaluation, batch_size, evaluate
 from ram.resume import check_state
 from ram.schedules import learning_rate
 from ram.system.signals import Interrupted
@@ -533,7 +533,7 @@ def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
     images, labels = next(training.trainer.batches())
     means = training.trainer.train_step(images, labels)
     (shown, first, result), repeated = seen[0], np.repeat(labels, 3)
-    assert np.array_equal(shown, np.repeat(images, 3, axis=0)) and len(np.unique(first, axis=0)) == 48
+    assert np.array_equal(shown, images) and len(np.unique(first, axis=0)) == 48
     log_probs = result.log_probs.numpy()
     assert means["action"] == pytest.approx(-log_probs[np.arange(48), repeated].mean(), rel=1e-5)
     assert means["right"] == pytest.approx((log_probs.argmax(1) == repeated).mean())
@@ -703,6 +703,20 @@ def test_limit_changes_nothing_for_the_images_that_are_left():
         for a, b in zip(whole, limited):
             assert len(b) == 90 and np.allclose(a[:90], b, atol=1e-5)
     assert not np.allclose(seen[0][0][0], seen[0][1][0]), "the rollouts of an image differ"
+
+
+def test_large_images_are_evaluated_by_fewer_and_with_the_same_noise():
+    sizes = {(28, 28): 500, (128, 128): 500, (64, 256): 500, (129, 129): 496, (256, 256): 250, (1000, 1000): 64}
+    assert {shape: batch_size((3, *shape)) for shape in sizes} == sizes
+    assert batch_size((1, 40000, 40000)) == 2 and batch_size((1, 10**6, 10**6)) == 1
+    model, images = trained_model(), easy_images(5, 3)[0]
+    large = np.pad(images, ((0, 0), (0, 0), (800, 772), (700, 872)))  # 1,600 x 1,600: batches of 40
+    spy = SpyModel(model)
+    split = Split("valid", np.repeat(large, 9, axis=0), np.repeat(np.arange(5), 9), np.arange(45), 10)
+    evaluate(spy, split, 3, 1, "sampled", 4)
+    assert [len(rollout[0]) for rollout in spy.rollouts] == [40, 5]
+    first = draw_noise(45, 3, "evaluate/valid", 4, 0)[0]
+    assert np.array_equal(np.concatenate([rollout[0][:, 0] for rollout in spy.rollouts]), first)
 
 
 def test_evaluation_is_a_function_of_its_arguments():

@@ -6,6 +6,7 @@ part. Without this an edit of, say, `GlimpseNetwork.forward` would change nothin
 
 from __future__ import annotations
 
+import math
 from typing import Callable
 
 import numpy as np
@@ -13,7 +14,10 @@ import paddle
 
 from ram.fast import rollout as fast
 from ram.system import processes
+from utils import repeat_rows
 
+CHECKED = 16  # rows of a training's first batch by which the two are compared
+PIXELS = 2**22  # that they have at most, unless one image has more: the plain rollout needs several times their bytes
 TOLERANCE = 1e-3  # of the norm of what is compared: rounding is a hundred times smaller, an edit rarely is
 
 
@@ -50,6 +54,11 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
             if not alike(plain, quick):
                 return f"the gradient of {name}"
     return None
+
+
+def first_images(x: paddle.Tensor, paths: int) -> paddle.Tensor:
+    """Return the first few of the images (B, C, H, W), each as often as it has paths: what a training is checked by."""
+    return repeat_rows(x[: max(1, min(CHECKED // paths, PIXELS // math.prod(x.shape[1:])))], paths)
 
 
 def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> None:

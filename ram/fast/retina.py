@@ -11,31 +11,36 @@ import numpy as np
 import paddle
 
 from modules import FAR, Geometry, Retina
-from ram.fast.sums import SumReader
-from ram.fast.windows import WindowReader
+from ram.fast.sums import SumReader, sum_cells
+from ram.fast.windows import WindowReader, in_units
 from utils import to_tensor
 
-WHOLE = 4  # times the area of the widest patch: larger images are read by windows
+SMALL = 128 * 128  # pixels that are summed up sooner than several looks read their windows
+PATCHES = 4  # and so is an area of as many of the widest patches
 
 
 def reads_whole(geometry: Geometry, height: int, width: int, dtype: paddle.dtype) -> bool:
     """Tell whether cells are summed up over whole images, before the first look; else each look reads its own pixels.
 
-    Small images are summed up sooner than several looks read their windows; of large ones, most is never looked at.
-    Both give the same bits, as long as no sum is rounded: pixels are uint8, and 255 times those of a cell below 2**24.
+    Of a large image, most is never looked at. Both ways give the same bits, as long as no sum is rounded: pixels are
+    uint8, and a white cell is below 2**24.
     """
     g, k, s = geometry[:3]
     cell = s ** (k - 1)
-    return dtype != paddle.uint8 or 255 * cell**2 >= 2**24 or height * width <= WHOLE * (g * cell) ** 2
+    return dtype != paddle.uint8 or 255 * cell**2 >= 2**24 or height * width <= max(SMALL, PATCHES * (g * cell) ** 2)
 
 
 class Scene(NamedTuple):
     """A batch of images made ready for many looks; see `FastRetina.prepare`."""
 
     shape: tuple[int, int, int, int]  # B, C, H, W
-    pixels: list[paddle.Tensor] | paddle.Tensor  # what the reader's `prepare` made of them
-    reader: SumReader | WindowReader
+    pixels: list[paddle.Tensor] | paddle.Tensor  # the sums of `sum_cells`, or the images `in_units`
     gain: float  # what a pixel is multiplied with: 1/255 for uint8 images
+
+    @property
+    def whole(self) -> bool:
+        """Whether cells were summed up over whole images."""
+        return isinstance(self.pixels, list)
 
 
 class FastRetina:
@@ -47,7 +52,7 @@ class FastRetina:
 
     def __init__(self, retina: Retina):
         self.geometry = retina.geometry
-        self._kept: dict[tuple, object] = {}  # what is the same for all batches of a shape, since few shapes occur
+        self._plans: dict[tuple, Plan] = {}  # by all that they depend on, since few shapes occur
 
     def matches(self, retina: Retina) -> bool:
         """Tell whether the geometry is still that of the plain retina."""
@@ -60,41 +65,46 @@ class FastRetina:
             x: the images, which must not change while they are looked at.
             whole: whether cells are summed up over whole images; None: `reads_whole` decides.
         """
-        shape = tuple(x.shape)
-        whole = reads_whole(self.geometry, *shape[2:], x.dtype) if whole is None else whole
-        reader = self._keep((SumReader if whole else WindowReader, shape), lambda kind: kind(self.geometry, shape))
-        return Scene(shape, reader.prepare(x), reader, 1 / 255 if x.dtype == paddle.uint8 else 1.0)
-
-    def _keep(self, key: tuple, make):
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = make(*key[:1])
-            if len(self._kept) >= 16:
-                self._kept.clear()  # several threads may do so at once: each returns its own
-            self._kept[key] = kept
-        return kept
+        whole = reads_whole(self.geometry, *x.shape[2:], x.dtype) if whole is None else whole
+        pixels = sum_cells(self.geometry, x) if whole else in_units(x)
+        return Scene(tuple(x.shape), pixels, 1 / 255 if x.dtype == paddle.uint8 else 1.0)
 
     def look(self, scene: Scene, l: paddle.Tensor) -> paddle.Tensor:
-        """Compute the glimpses (B, k*C*g*g) at locations l (B, 2) of images made ready by `prepare`."""
-        half = self._keep(("half", scene.shape, l.dtype), lambda _: self._half(scene.shape, l.dtype))
+        """Compute the glimpses (B*n, k*C*g*g) at n consecutive locations, l (B*n, 2), of each of B images."""
+        key = (scene.shape, scene.whole, scene.gain, l.shape[0], l.dtype)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = Plan.make(self.geometry, *key)
+            if len(self._plans) >= 8:
+                self._plans.clear()  # several threads may do so at once: each uses its own
+            self._plans[key] = plan
         unit_pixels = self.geometry.unit_pixels
-        center = (l + 1) * half if unit_pixels is None else l * unit_pixels + half  # (B, 2) in pixels
+        center = (l + 1) * plan.half if unit_pixels is None else l * unit_pixels + plan.half  # (B*n, 2) in pixels
         center = paddle.floor(center).astype("int64") - self.geometry.offset
         # A location of NaN became some integer, like any other: the loss is then NaN, and the training stops.
-        center = paddle.clip(center, -FAR, FAR).astype(scene.reader.dtype)
-        sums = scene.reader.read(scene.pixels, center).astype(l.dtype)
-        if scene.gain == self.geometry.s ** (self.geometry.k - 1) == 1:
-            return sums
-        key = ("shares", scene.shape, scene.gain, l.dtype)
-        return sums * self._keep(key, lambda _: self._shares(scene.shape, scene.gain, l.dtype))
+        center = paddle.clip(center, -FAR, FAR).astype(plan.reader.dtype)
+        sums = plan.reader.read(scene.pixels, center).astype(l.dtype)
+        return sums if plan.shares is None else sums * plan.shares
 
-    def _half(self, shape: tuple[int, int, int, int], dtype: paddle.dtype) -> paddle.Tensor:
-        """Return W/2 and H/2 for each image (B, 2): equal shapes are multiplied faster than a row with each row."""
-        B, _, H, W = shape
-        return to_tensor(np.tile(np.array([W / 2, H / 2]), (B, 1))).astype(dtype)
 
-    def _shares(self, shape: tuple[int, int, int, int], gain: float, dtype: paddle.dtype) -> paddle.Tensor:
-        """Return what the sums of the cells are multiplied with (B, k*C*g*g): the gain over the pixels of a cell."""
-        g, k, s = self.geometry[:3]
-        shares = np.repeat([gain / (s**j) ** 2 for j in range(k)], shape[1] * g * g)
-        return to_tensor(np.tile(shares, (shape[0], 1))).astype(dtype)
+class Plan(NamedTuple):
+    """What is the same for all looks at images of one shape."""
+
+    reader: SumReader | WindowReader
+    half: paddle.Tensor  # (B*n, 2) W/2 and H/2: equal shapes are multiplied faster than a row with each row
+    shares: paddle.Tensor | None  # (B*n, k*C*g*g) what the cells' sums are multiplied with; None: with 1
+
+    @classmethod
+    def make(cls, geometry: Geometry, shape, whole: bool, gain: float, rows: int, dtype) -> Plan:
+        """Make the plan for `rows` locations of type dtype in a scene."""
+        (B, C, H, W), (g, k, s) = shape, geometry[:3]
+
+        def for_each_row(values) -> paddle.Tensor:
+            return to_tensor(np.tile(np.array(values), (rows, 1))).astype(dtype)
+
+        shares = np.repeat([gain / (s**j) ** 2 for j in range(k)], C * g * g)
+        return cls(
+            (SumReader if whole else WindowReader)(geometry, shape, rows // B),
+            for_each_row([W / 2, H / 2]),
+            None if (shares == 1).all() else for_each_row(shares),
+        )

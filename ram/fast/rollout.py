@@ -212,7 +212,7 @@ def rollout(model, scene: Scene, noise):
     Args:
         model: a RecurrentAttention that `supports` accepts.
         scene: images made ready by `prepare`.
-        noise: a `Noise`, whose `first` is what `first_location` returned.
+        noise: a `Noise`, whose `first` is what `first_location` returned; n consecutive rows for each image.
 
     Returns:
         The fields of a `Rollout`: locations (B, T, 2), log_pi (B, T-1), baselines (B, T-1), log_probs (B, classes).
@@ -242,7 +242,7 @@ def differentiable(model, tape: Tape, noise):
 def walk(model, scene, noise) -> Tape:
     """Take T glimpses, and record the output of each layer."""
     s, core, locator = model.sensor, model.rnn, model.locator
-    ones = paddle.ones([scene.shape[0], 1], noise.first.dtype)
+    ones = paddle.ones([noise.first.shape[0], 1], noise.first.dtype)
     b_fc1, b_fc2, b_glimpse, b_core, b_lt, b_fc = (
         None if bias is None else paddle.matmul(ones, bias.unsqueeze(0))  # (B, units)
         for bias in (

@@ -11,76 +11,31 @@ import paddle
 from modules import Geometry
 
 
-class SumReader:
-    """Read in B images of one shape, each surrounded by zeros, one number per pixel of a glimpse.
+def sum_cells(geometry: Geometry, x: paddle.Tensor) -> list[paddle.Tensor]:
+    """Surround images (B, C, H, W), uint8 or float, with zeros, and sum up cells of pixels.
 
-    Args:
-        geometry: that of the retina.
-        shape: B, C, H, W.
+    A cell of patch j is s**j pixels wide and high. Its sum is kept for every place where it may start, so that a
+    look reads g*g numbers per patch and channel however wide the patch is.
+
+    With b = s**(k-1), an image is b rows of zeros and then its own rows, each led by b+1 zeros. One image follows
+    the other: what leaves a row to the right runs into the next row's zeros, what leaves an image below into the
+    next image's. So a sum over neighbors is the whole flat array plus itself, shifted.
+
+    Returns:
+        Per patch, flat and float: the sum of the pixels in the cell that starts here.
     """
-
-    def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int]):
-        B, C, H, W = self.shape = shape
-        self.g, self.k, self.s = g, k, s = geometry[:3]
-        border = s ** (k - 1)
-        row, image = W + border + 1, (H + border) * (W + border + 1)
-        # Products find the positions; they are exact in float32 up to here, also where a GPU shortens the factors.
-        self.dtype = dtype = "float32" if max(H, W) + border < 2048 else "float64"
-
-        def for_each_image(values):  # equal shapes are added much faster than a row to each row
-            return paddle.tile(paddle.to_tensor(np.asarray(values, dtype)).unsqueeze(0), [B, 1])
-
-        cells = np.arange(g)
-        steps = [np.tile(cells * f - g * f // 2, 2) for f in (s**j for j in range(k))]
-        select = np.zeros((2 * g, C, g, g), dtype)
-        select[cells, :, :, cells] = 1  # columns
-        select[g + cells, :, cells, :] = row
-        positions = np.arange(B * C) * image + border * (row + 1) + 1
-        starts = np.repeat(positions, g * g).reshape(B, C * g * g)
-        last = B * C * image + border * (row + 1)
-        self.spread = paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype))  # (2, 2*g) repeats x and y
-        self.steps = [for_each_image(step) for step in steps]  # per patch (B, 2*g): from the center to its cells
-        self.ends = for_each_image([W] * g + [H] * g)  # (B, 2*g): the first column, then row, behind the image
-        self.select = paddle.to_tensor(select.reshape(2 * g, -1))  # (2*g, C*g*g): positions of columns and rows
-        # (B, C*g*g) integers: the position of each image's first pixel
-        self.starts = paddle.to_tensor(starts.astype("int32" if last < 2**31 else "int64"))
-
-    def prepare(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """Surround images (B, C, H, W), uint8 or float, with zeros, and sum up cells of pixels.
-
-        A cell of patch j is s**j pixels wide and high. Its sum is kept for every place where it may start, so that a
-        look reads g*g numbers per patch and channel however wide the patch is.
-
-        With b = s**(k-1), an image is b rows of zeros and then its own rows, each led by b+1 zeros. One image follows
-        the other: what leaves a row to the right runs into the next row's zeros, what leaves an image below into the
-        next image's. So a sum over neighbors is the whole flat array plus itself, shifted.
-
-        Returns:
-            Per patch, flat and float: the sum of the pixels in the cell that starts here.
-        """
-        B, C, H, W = self.shape
-        border = self.s ** (self.k - 1)
-        row = W + border + 1
-        # F.pad would do the same, ten times slower on the CPU.
-        rows = paddle.concat([paddle.zeros([B * C * H, border + 1], x.dtype), x.reshape([B * C * H, W])], axis=1)
-        images = paddle.concat([paddle.zeros([B * C, border * row], x.dtype), rows.reshape([B * C, H * row])], axis=1)
-        flat = paddle.concat([images.flatten(), paddle.zeros([border * (row + 1)], x.dtype)])
-        sums = [flat.astype("float32") if x.dtype == paddle.uint8 else flat]
-        for j in range(1, self.k):
-            cell = self.s ** (j - 1)  # s of these in a row, then s such rows
-            sums.append(shifted_sum(shifted_sum(sums[-1], cell, self.s), cell * row, self.s))
-        return sums
-
-    def read(self, sums: list[paddle.Tensor], center: paddle.Tensor) -> paddle.Tensor:
-        """Read the sums (B, k*C*g*g) of all cells of the glimpses around pixels `center` (B, 2), x and y."""
-        centers = paddle.matmul(center, self.spread)  # (B, 2*g)
-        patches = []
-        for j, steps in enumerate(self.steps):
-            # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
-            cells = paddle.minimum(paddle.clip(centers + steps, min=-(self.s**j)), self.ends)
-            position = paddle.matmul(cells, self.select).astype(self.starts.dtype) + self.starts  # (B, C*g*g)
-            patches.append(paddle.gather(sums[j], position.flatten()).reshape(self.starts.shape))
-        return paddle.concat(patches, axis=1) if len(patches) > 1 else patches[0]
+    (B, C, H, W), k, s = x.shape, geometry.k, geometry.s
+    border = s ** (k - 1)
+    row = W + border + 1
+    # F.pad would do the same, ten times slower on the CPU.
+    rows = paddle.concat([paddle.zeros([B * C * H, border + 1], x.dtype), x.reshape([B * C * H, W])], axis=1)
+    images = paddle.concat([paddle.zeros([B * C, border * row], x.dtype), rows.reshape([B * C, H * row])], axis=1)
+    flat = paddle.concat([images.flatten(), paddle.zeros([border * (row + 1)], x.dtype)])
+    sums = [flat.astype("float32") if x.dtype == paddle.uint8 else flat]
+    for j in range(1, k):
+        cell = s ** (j - 1)  # s of these in a row, then s such rows
+        sums.append(shifted_sum(shifted_sum(sums[-1], cell, s), cell * row, s))
+    return sums
 
 
 def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
@@ -90,3 +45,51 @@ def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
     for i in range(1, count):
         total = total + flat[i * shift : i * shift + length]
     return total
+
+
+class SumReader:
+    """Read what `sum_cells` made of B images of one shape: one number per pixel of a glimpse.
+
+    Args:
+        geometry: that of the retina.
+        shape: B, C, H, W.
+        looks: how many consecutive rows of locations belong to each image: n.
+    """
+
+    def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int], looks: int):
+        B, C, H, W = shape
+        g, k, s = geometry[:3]
+        self.s = s
+        border = s ** (k - 1)
+        row, image = W + border + 1, (H + border) * (W + border + 1)
+        # Products find the positions; they are exact in float32 up to here, also where a GPU shortens the factors.
+        self.dtype = dtype = "float32" if max(H, W) + border < 2048 else "float64"
+
+        def for_each_image(values):  # equal shapes are added much faster than a row to each row
+            return paddle.to_tensor(np.tile(np.asarray(values, dtype), (B * looks, 1)))
+
+        cells = np.arange(g)
+        steps = [np.tile(cells * f - g * f // 2, 2) for f in (s**j for j in range(k))]
+        select = np.zeros((2 * g, C, g, g), dtype)
+        select[cells, :, :, cells] = 1  # columns
+        select[g + cells, :, cells, :] = row
+        positions = np.arange(B * C) * image + border * (row + 1) + 1
+        starts = np.repeat(np.repeat(positions, g * g).reshape(B, C * g * g), looks, axis=0)
+        last = B * C * image + border * (row + 1)
+        self.spread = paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype))  # (2, 2*g) repeats x and y
+        self.steps = [for_each_image(step) for step in steps]  # per patch (B*n, 2*g): from the center to its cells
+        self.ends = for_each_image([W] * g + [H] * g)  # (B*n, 2*g): the first column, then row, behind the image
+        self.select = paddle.to_tensor(select.reshape(2 * g, -1))  # (2*g, C*g*g): positions of columns and rows
+        # (B*n, C*g*g) integers: the position of each image's first pixel
+        self.starts = paddle.to_tensor(starts.astype("int32" if last < 2**31 else "int64"))
+
+    def read(self, sums: list[paddle.Tensor], center: paddle.Tensor) -> paddle.Tensor:
+        """Read the sums (B*n, k*C*g*g) of all cells of the glimpses around pixels `center` (B*n, 2), x and y."""
+        centers = paddle.matmul(center, self.spread)  # (B*n, 2*g)
+        patches = []
+        for j, steps in enumerate(self.steps):
+            # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
+            cells = paddle.minimum(paddle.clip(centers + steps, min=-(self.s**j)), self.ends)
+            position = paddle.matmul(cells, self.select).astype(self.starts.dtype) + self.starts  # (B*n, C*g*g)
+            patches.append(paddle.gather(sums[j], position.flatten()).reshape(self.starts.shape))
+        return paddle.concat(patches, axis=1) if len(patches) > 1 else patches[0]

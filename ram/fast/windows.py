@@ -13,6 +13,16 @@ import paddle
 from modules import Geometry
 
 
+def in_units(x: paddle.Tensor) -> paddle.Tensor:
+    """Return the pixels of images (B, C, H, W) uint8 as rows of `unit` bytes, without copying them."""
+    return x.reshape([-1, unit(x.shape[3])])
+
+
+def unit(W: int) -> int:
+    """Return how many bytes a row of an image is read by: they divide W, so each row of an image starts with one."""
+    return math.gcd(W, 16)
+
+
 class WindowReader:
     """Read in B images of one shape, uint8 and never copied, the pixels under each glimpse.
 
@@ -28,32 +38,32 @@ class WindowReader:
     Args:
         geometry: that of the retina.
         shape: B, C, H, W.
+        looks: how many consecutive rows of locations belong to each image: n.
     """
 
-    def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int]):
-        B, C, H, W = self.shape = shape
-        self.g, self.k, s = g, k, s = geometry[:3]
+    def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int], looks: int):
+        B, C, H, W = shape
+        g, k, s = geometry[:3]
         self.w = w = g * s ** (k - 1)
-        # A row is read in units of this many bytes. They have to divide W, so that windows start with one in each row.
-        self.unit = unit = math.gcd(W, 16)
-        units = min(W // unit, (w + 2 * unit - 2) // unit)  # in a row of a window, wherever in a unit the patch starts
-        self.h, self.v = h, v = min(H, w), units * unit
+        size = unit(W)
+        units = min(W // size, (w + 2 * size - 2) // size)  # in a row of a window, wherever in a unit the patch starts
+        h, v = min(H, w), units * size
+        self.sizes = B * looks, C, g, k, h, v
         self.dtype = dtype = "float32" if max(H, W) + w < 2048 else "float64"
 
         def tensor(values, dtype=dtype):
             return paddle.to_tensor(np.asarray(values, dtype))
 
         def for_each_image(values, dtype=dtype):  # equal shapes are added much faster than a row to each row
-            return tensor(np.tile(np.ravel(values), (B, 1)), dtype)
+            return tensor(np.tile(np.ravel(values), (B * looks, 1)), dtype)
 
-        self.scale = tensor([[1 / unit, 1]])  # of x and y in pixels, to units and rows
-        self.ends = tensor([[W // unit - units, H - h]])  # where the last window starts
-        self.select = tensor(np.repeat([[1], [W // unit]], h * C * units, axis=1))  # (2, h*C*units)
-        position = (
-            np.arange(h)[:, None, None] * (W // unit) + np.arange(C)[:, None] * (H * W // unit) + np.arange(units)
-        )
-        starts = np.arange(B)[:, None] * (C * H * W // unit) + position.ravel()  # (B, h*C*units)
-        self.starts = tensor(starts, "int32" if B * C * H * W // unit < 2**31 else "int64")
+        self.scale = tensor([[1 / size, 1]])  # of x and y in pixels, to units and rows
+        self.ends = tensor([[W // size - units, H - h]])  # where the last window starts
+        self.select = tensor(np.repeat([[1], [W // size]], h * C * units, axis=1))  # (2, h*C*units)
+        row, channel, image = W // size, H * W // size, C * H * W // size  # units in each
+        places = np.arange(h)[:, None, None] * row + np.arange(C)[:, None] * channel + np.arange(units)
+        starts = np.repeat(np.arange(B), looks)[:, None] * image + places.ravel()  # (B*n, h*C*units)
+        self.starts = tensor(starts, "int32" if B * image < 2**31 else "int64")
 
         # Row 1 + p: the cells that pixel p of the widest patch belongs to; the first and last row: outside of it.
         cells = np.zeros((k, w + 2, g), "float32")
@@ -64,16 +74,12 @@ class WindowReader:
         self.column_cells = tensor(cells.reshape(k * (w + 2), g), "float32")
         # For each row of a window, and for each patch and column, h + k*v places in these two.
         self.spread = tensor([k * v * [1] + h * [0], k * v * [0] + h * [1]])  # (2, k*v + h) repeats x and y
-        self.steps = for_each_image([*np.tile(np.arange(v), k), *np.arange(h)]) + 1  # (B, k*v + h)
+        self.steps = for_each_image([*np.tile(np.arange(v), k), *np.arange(h)]) + 1  # (B*n, k*v + h)
         self.patch_starts = for_each_image([*np.repeat(np.arange(k) * (w + 2), v), *h * [0]], "int32")
 
-    def prepare(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return the pixels of images (B, C, H, W) uint8 in units, (.., unit), without copying them."""
-        return x.reshape([-1, self.unit])
-
     def read(self, pixels: paddle.Tensor, center: paddle.Tensor) -> paddle.Tensor:
-        """Read the sums (B, k*C*g*g) of all cells of the glimpses around pixels `center` (B, 2), x and y."""
-        (B, C, _, _), g, k, h, v = self.shape, self.g, self.k, self.h, self.v
+        """Read the sums (B*n, k*C*g*g) of all cells of the glimpses around pixels `center` (B*n, 2), x and y."""
+        B, C, g, k, h, v = self.sizes  # B*n in place of B
         corner = center - self.w // 2  # (B, 2) first pixel of the widest patch
         first = paddle.minimum(paddle.clip(paddle.floor(corner * self.scale), min=0), self.ends)  # (B, 2) unit and row
         position = paddle.matmul(first, self.select).astype(self.starts.dtype) + self.starts  # (B, h*C*units)
