@@ -25,7 +25,7 @@ from ram.fast.check import check_training, first_images
 from ram.schedules import build_optimizer, class_weights, learning_rate, location_std, update_average
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
-from utils import Mean, UserError, to_tensor
+from utils import Mean, UserError, image_tensor, to_tensor
 
 SAVE_SECONDS = 10  # between checkpoints within an epoch, unless --save_freq is given
 
@@ -177,7 +177,7 @@ class Trainer:
         noise = draw_noise((count or len(labels)) * rollouts, c.num_glimpses, "train", c.random_seed, self.global_step)
         if count:
             noise = [part[rows.start * rollouts : rows.stop * rollouts] for part in noise]
-        x, y, noise = to_tensor(images), to_tensor(np.repeat(labels, rollouts)), Noise(*map(to_tensor, noise))
+        x, y, noise = image_tensor(images), to_tensor(np.repeat(labels, rollouts)), Noise(*map(to_tensor, noise))
         self.model.set_std(location_std(c, self.progress))
         if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
             few = first_images(x, rollouts)
@@ -229,6 +229,7 @@ class Trainer:
             for images, labels in self.batches():
                 count = min(size, total - self.step * size)
                 means = self.train_step(images, labels, count)
+                del images, labels  # before the next are made: they may be large
                 self.step += 1
                 self.sums.update(count, **means)
                 self.seconds = before + time.monotonic() - began

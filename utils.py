@@ -91,6 +91,19 @@ def to_tensor(array: np.ndarray):
     return tensor
 
 
+SHARED = 2**24  # bytes from which copying takes longer than sharing
+
+
+def image_tensor(images: np.ndarray):
+    """Make a tensor of a batch of images; a large one shares its memory on the CPU, so the array must not change."""
+    import paddle
+
+    large = images.nbytes >= SHARED and images.flags.c_contiguous and images.flags.writeable
+    if not large or paddle.device.get_device() != "cpu":
+        return to_tensor(images)
+    return paddle.utils.dlpack.from_dlpack(images.__dlpack__())
+
+
 def repeat_rows(x, times: int):
     """Repeat each row of a tensor (B, ...) of any type `times` times, one after the other: (B*times, ...)."""
     import paddle

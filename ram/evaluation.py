@@ -11,7 +11,7 @@ import paddle
 from model import Noise, RecurrentAttention, draw_noise
 from ram.baselines import Baseline
 from ram.system import processes
-from utils import printable, to_tensor
+from utils import image_tensor, printable, to_tensor
 
 EVAL_BATCH = 500  # images of up to 128x128 pixels
 
@@ -79,7 +79,8 @@ def evaluate(
     for number in range(processes.rank(), len(sums), processes.world()):
         index = np.arange(number * size, min((number + 1) * size, len(split)))
         images, labels = split.batch(index)
-        scene, y = model.prepare(to_tensor(images)), to_tensor(labels)
+        scene, y = model.prepare(image_tensor(images)), to_tensor(labels)
+        del images
         probs = 0
         for first, choices in noise:
             rollout = model.rollout(scene, Noise(to_tensor(first[index]), to_tensor(choices[index])))

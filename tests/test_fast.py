@@ -1,13 +1,19 @@
 """The fast rollout is the plain one: values and gradients of everything, for models and images of many shapes."""
 
+import gc
+import subprocess
+import sys
+
 import numpy as np
 import paddle
 import pytest
+from helpers import ROOT, long_test
 
 from model import Noise, RecurrentAttention, draw_noise
 from ram.fast.check import first_images
 from ram.fast.rollout import active
 from trainer import hybrid_loss
+from utils import image_tensor
 
 # g, k, s, channels, (height, width), h_g, h_l, D, classes, T, batch
 CASES = {
@@ -92,3 +98,42 @@ def test_large_images_are_checked_by_fewer():
     for (side, paths), count in shapes.items():
         x = paddle.empty([17, 1, side, side], "uint8")
         assert first_images(x, paths).shape == [count, 1, side, side]
+
+
+def test_large_batches_share_their_memory_and_outlive_the_array():
+    for shape, shared in (((128, 1, 60, 60), False), ((17, 1, 1000, 1000), True)):
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        x, kept = image_tensor(images), images.copy()
+        images[0, 0, 0, 0] += 1
+        assert (x[0, 0, 0, 0].item() == images[0, 0, 0, 0]) == shared
+        images[0, 0, 0, 0] -= 1
+        del images
+        gc.collect()
+        assert x.dtype == paddle.uint8 and np.array_equal(x.numpy(), kept)
+    read_only = kept[:]
+    read_only.flags.writeable = False
+    for images in (kept[:, :, ::-1], read_only):
+        assert np.array_equal(image_tensor(images).numpy(), images), "copied"
+
+
+MEMORY = """
+import runpy, sys
+sys.argv[1:] = ["--preset=cluttered60", "--limit=384", "--epochs=1", "--plot_freq=0", "--use_gpu=False", *sys.argv[1:]]
+try:
+    runpy.run_path("main.py", run_name="__main__")
+finally:
+    from ram.speed.cases import peak_memory_mb
+    print("peak", peak_memory_mb())
+"""
+
+
+@long_test()
+def test_training_on_large_canvases_takes_two_batches_of_bytes_more(tmp_path):
+    peaks = {}
+    for side in (60, 1000):
+        folders = [f"--{name}={tmp_path}/{side}/{name}" for name in ("ckpt_dir", "logs_dir", "plots_dir")]
+        command = [sys.executable, "-c", MEMORY, f"--canvas_size={side}", *folders]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-2000:]
+        peaks[side] = float(run.stdout.split()[-1])
+    assert peaks[1000] < min(1000, peaks[60] + 2 * 128 * 1000**2 / 2**20)
