@@ -7,6 +7,7 @@
     python benchmark.py --ablation               # what each optimization is worth: without it, in turn
     python benchmark.py --processes              # 1 and 2 processes that train one model, with one thread each
     python benchmark.py --quality                # minutes of a training until 1 % validation error with M=10
+    python benchmark.py --sides                  # cost of an image against its side; with --against, the reference's
     python benchmark.py --against=FOLDER         # beside kevinzakka/recurrent-visual-attention, from a checkout
     python benchmark.py --against=FOLDER --quality --against_python=PATH
 
@@ -37,9 +38,10 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 
-from ram.speed import against
+from ram.speed import against, sides
 from ram.speed.ablation import ablation, time_to_quality
 from ram.speed.cases import CASES, measure, table
 from ram.speed.scaling import plot
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plot", nargs="?", const="docs/images/scaling.png", metavar="FILE", help="draw the scaling")
+    parser.add_argument("--sides", nargs="?", const="docs/images/sides.png", metavar="FILE", help="cost against side")
     parser.add_argument("--ablation", action="store_true", help="measure what each optimization is worth")
     parser.add_argument("--processes", action="store_true", help="measure 1 and 2 processes with one thread each")
     parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
@@ -78,6 +81,13 @@ def main(argv: list[str] | None = None) -> dict:
         for row in figures:
             one, two = row["images_per_second"].values()
             print(f"{row['batch_size']:>8}{one:>20.0f}{two:>14.0f}{row['speedup']:>9.2f}{row['sum_ms']:>9.2f}")
+        return figures
+    if options.sides:
+        other = against.Other(options.against, options.against_python) if options.against else None
+        figures = sides.measure(os.path.abspath(options.data_dir), other, options.quick)
+        print(sides.table(figures))
+        sides.plot(figures, options.sides)
+        write(options.json, figures)
         return figures
     if options.against:
         return beside_the_reference(options)

@@ -10,6 +10,7 @@ from helpers import ROOT
 
 from config import get_config
 from ram.build import build_model
+from ram.speed import sides
 from ram.speed.against import FILES, NAMES
 from ram.speed.cases import CASES
 
@@ -25,7 +26,7 @@ def says_one_line(ended: subprocess.CompletedProcess, *parts: str) -> bool:
     return ended.returncode == 2 and "Traceback" not in ended.stderr and all(part in line for part in parts)
 
 
-@pytest.mark.parametrize("more", [[], ["--quality"]])
+@pytest.mark.parametrize("more", [[], ["--quality"], ["--sides=none.png"]])
 def test_a_folder_that_is_no_checkout_is_one_line(tmp_path, more):
     ended = run(f"--against={tmp_path}", *more)
     assert says_one_line(ended, f"--against={tmp_path} has no config.py", "github.com/kevinzakka")
@@ -64,3 +65,19 @@ def test_the_networks_that_are_compared_are_the_papers(name, weights):
     side = config.canvas_size if "cluttered" in name else 28
     model = build_model(config, (1, side, side), 10)
     assert sum(weight.size for weight in model.parameters()) == weights and config.batch_size == 128
+
+
+def test_cost_against_side_is_measured_and_drawn(tiny_mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(sides, "SIDES", (60, 1000))
+    monkeypatch.setattr(sides, "WHOLE_SIDES", (60, 1000))
+    monkeypatch.setattr(sides, "BYTES", 2**22)  # few images: all turns take seconds
+    with tiny_mnist.registered():
+        figures = sides.measure(str(tiny_mnist.folder), None, quick=True)
+    for what in ("train_us", "evaluate_us"):
+        assert figures[what].keys() == {"ram", "whole", "conv"}
+        assert all(row.keys() == {"60", "1000"} and min(row.values()) > 0 for row in figures[what].values())
+        assert figures[what]["whole"]["1000"] > 2 * figures[what]["ram"]["1000"]
+    assert figures["ratios"]["evaluate"]["conv"] > figures["ratios"]["evaluate"]["ram"]
+    assert "RAM, 8 glimpses" in sides.table(figures)
+    sides.plot(figures, str(tmp_path / "sides.png"))
+    assert (tmp_path / "sides.png").stat().st_size > 10_000

@@ -51,7 +51,7 @@ class FastRetina:
     """
 
     def __init__(self, retina: Retina):
-        self.geometry = retina.geometry
+        self.geometry, self.unit_pixels = retina.geometry, retina.unit_pixels
         self._plans: dict[tuple, Plan] = {}  # by all that they depend on, since few shapes occur
 
     def matches(self, retina: Retina) -> bool:
@@ -78,8 +78,8 @@ class FastRetina:
             if len(self._plans) >= 8:
                 self._plans.clear()  # several threads may do so at once: each uses its own
             self._plans[key] = plan
-        unit_pixels = self.geometry.unit_pixels
-        center = (l + 1) * plan.half if unit_pixels is None else l * unit_pixels + plan.half  # (B*n, 2) in pixels
+        half = plan.half
+        center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B*n, 2) in pixels
         center = paddle.floor(center).astype("int64") - self.geometry.offset
         # A location of NaN became some integer, like any other: the loss is then NaN, and the training stops.
         center = paddle.clip(center, -FAR, FAR).astype(plan.reader.dtype)
