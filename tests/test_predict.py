@@ -94,7 +94,8 @@ def test_test_images_are_classified_as_well_as_by_the_test(trained, own, capsys,
     arrays = tiny_mnist.arrays
     for number, pixels in enumerate(arrays["test_images"]):
         Image.fromarray(pixels).save(own / f"{number:03d}.png")
-    found = [record["label"] for _, record in sorted(records(trained, capsys, "--fit=False", "--predict", own).items())]
+    answers = records(trained, capsys, "--save_pictures=False", "--fit=False", "--predict", own)
+    found = [record["label"] for _, record in sorted(answers.items())]
     with tiny_mnist.registered():
         _, out, _ = as_main(capsys, trained, "--is_train=False")
     correct = (np.array(found) == arrays["test_labels"]).sum()
@@ -256,7 +257,9 @@ def locations_at_borders(size, unit_pixels):
 
 
 @pytest.mark.parametrize("unit_pixels", [None, 13.0, 26.0])
-@pytest.mark.parametrize("g, H, W", [(8, 28, 28), (5, 28, 28), (8, 27, 41), (3, 45, 20), (12, 60, 60)])
+@pytest.mark.parametrize(
+    "g, H, W", [(8, 28, 28), (5, 28, 28), (8, 27, 41), (3, 45, 20), pytest.param(12, 60, 60, marks=long_test())]
+)
 def test_frames_surround_the_very_pixels_that_the_retina_reads(g, H, W, unit_pixels):
     columns, rows = locations_at_borders(W, unit_pixels), locations_at_borders(H, unit_pixels)
     count = max(len(columns), len(rows))
@@ -685,7 +688,7 @@ def large_photograph(path, size, **options):
 
 
 @posix
-@pytest.mark.parametrize("size", [(12032, 9024), (16000, 12400)])  # 108 and 198 megapixels
+@pytest.mark.parametrize("size", [*long_test((12032, 9024)), (16000, 12400)])  # 108 and 198 megapixels
 def test_large_baseline_jpeg_is_decoded_small(trained, own, size):
     large_photograph(own / "a.jpg", size)
     flags = trained.arguments("--use_gpu=False", "--save_pictures=False", "--predict", str(own / "a.jpg"))
