@@ -101,6 +101,13 @@ def with_lines(ink, number, kind):
     return noisy(np.minimum(np.asarray(picture), 255 - ink), number)
 
 
+def on_school_paper(ink, number):
+    """Paper with faint rules, which break where they are shrunk, and a margin line that joins them."""
+    picture = np.full(ink.shape, 240.0)
+    picture[18::52], picture[19::52], picture[:, 60:63] = 170, 170, 150
+    return noisy(np.minimum(picture, 240 - 0.8 * ink.astype(float)), number)
+
+
 SCENES = {
     "dark desk": lambda ink, i: on_desk(ink, i, 35),
     "gray desk": lambda ink, i: on_desk(ink, i, 120),
@@ -109,6 +116,7 @@ SCENES = {
     "light from above": lambda ink, i: lit(ink, i, 0),
     "frame": lambda ink, i: with_lines(ink, i, "frame"),
     "ruled": lambda ink, i: with_lines(ink, i, "ruled"),
+    "school paper": on_school_paper,
     "squared": lambda ink, i: with_lines(ink, i, "squared"),
 }
 

@@ -183,9 +183,13 @@ def without_lines(mask: np.ndarray) -> np.ndarray:
 
 
 def ruling(mask: np.ndarray) -> np.ndarray:
-    """Find thin lines that run from the left border to the right one, and not only along the upper or lower one."""
+    """Find thin lines that run from the left border to the right one, and not only along the upper or lower one.
+
+    Faint lines may have gaps.
+    """
     h, w = mask.shape
     thick = max(2, round(0.02 * h))
+    drawn, mask = mask, run_lengths(~mask.T).T <= 0.02 * w
     labels, parts = parts_of(mask)
     lines = np.zeros_like(mask)
     for part in parts:
@@ -204,6 +208,7 @@ def ruling(mask: np.ndarray) -> np.ndarray:
         if line.any():
             lines |= line & (lengths <= 1 + 1.5 * np.median(lengths[line]))  # what is thicker is a stroke
     edge = max(1, round(0.03 * h))
+    lines &= drawn
     return lines if lines[edge:-edge].any() else np.zeros_like(lines)  # it may be the bar of a 7 that fills the picture
 
 
