@@ -135,10 +135,12 @@ def test(config) -> list:
     results = []
     for greedy in (False, True):
         result = evaluate(player, config.num_games, config.size, greedy)
-        eye = f"; from the eye to the ball {result.distance:.2f} pixels, {result.late_distance:.2f} in the last quarter"
-        print(
-            f"[*] {'Greedy: most probable action, mean location' if greedy else 'Sampled'}{'' if config.full_screen else eye}"
-        )
+        print(f"[*] {'Greedy: most probable action, mean location' if greedy else 'Sampled'}")
+        if not config.full_screen:
+            print(
+                f"[*] From the eye to the ball: {result.distance:.2f} pixels; in the last quarter of the games "
+                f"{result.late_distance:.2f}"
+            )
         print(caught_line(result.caught, result.count))
         results.append(result)
     return results

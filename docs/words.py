@@ -4,6 +4,17 @@ from __future__ import annotations
 
 CHINESE = {
     "task": "任务",
+    "player": "玩家",
+    "million frames": "百万帧",
+    "greedy": "贪心",
+    "sampled": "采样",
+    "pixels from eye to ball": "眼睛到球的像素",
+    "in the last quarter": "最后四分之一",
+    "ours, greedy": "本项目，贪心",
+    "ours, sampled": "本项目，采样",
+    "best public claim": "公开报告的最好结果",
+    "Catch, balls caught in percent": "接球游戏，接住的球，百分比",
+    "20 million frames, seeds 1 to 3": "2000 万帧，种子 1 至 3",
     "glimpses": "瞥视次数",
     "retina": "视网膜",
     "one sampled path": "一条采样路径",

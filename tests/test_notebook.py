@@ -49,4 +49,5 @@ def test_notebook_runs(tmp_path):
     assert "[!] Stopped at step" in outputs["cell-8a"] and "[*] Resuming ram_6_8x8_1 at step" in outputs["cell-8a"]
     assert outputs["cell-8b"].split().count("True") == 3 and "False" not in outputs["cell-8b"]
     assert (tmp_path / "ckpt" / "ram_6_8x8_1_model_best.pdparams").exists()
-    assert {path.name for path in (tmp_path / "plots").glob("*.png")} >= {"glimpses.png", "curves.png"}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"glimpses.png", "curves.png", "catch.gif"}
+    assert "[*] Caught: " in outputs["cell-22"]
