@@ -373,7 +373,7 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGKILL", *long_test("SIGTERM")])
 def test_a_stopped_training_goes_on_to_the_same_bits(undisturbed, tmp_path, how):
     command = [
         sys.executable,

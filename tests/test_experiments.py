@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, folders
+from helpers import ROOT, folders, long_test
 
 from config import get_config, run_name
 from ram.runs.settings import deciding, settings
@@ -101,6 +101,7 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
     assert rows["baselines.sh"] == {f"{model}_{task}" for model in ("fc64", "fc256", "conv") for task in tasks}
 
 
+@long_test()
 def test_script_goes_on_and_begins_anew_and_stops_at_an_error(tmp_path, tiny_mnist):
     python = f"""
 import os, sys

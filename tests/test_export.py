@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT
+from helpers import ROOT, long_test
 from PIL import Image
 
 import main
@@ -261,6 +261,7 @@ def test_script_refuses_images_of_another_kind(exported):
             run(images)
 
 
+@long_test()
 def test_threads_that_share_a_model_get_the_answers_of_one_after_the_other(exported):
     model = deploy.Model(str(exported))
     random = np.random.default_rng(4)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, copy_checkout, run_as_main, run_measured, same, without_seconds
+from helpers import ROOT, copy_checkout, long_test, run_as_main, run_measured, same, without_seconds
 
 import main
 import trainer
@@ -883,6 +883,7 @@ def test_all_cores_are_used_unless_the_user_chose(tmp_path, chosen, imported_bef
 # ---- the real data
 
 
+@long_test()
 @posix
 def test_real_mnist_is_trained_resumed_and_tested_under_a_gigabyte(real_mnist, tmp_path):
     folders = [f"--{name}_dir={tmp_path / name}" for name in ("ckpt", "logs", "plots")]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 import pytest
+from helpers import long_test
 
 from model import Noise, RecurrentAttention, Rollout, draw_noise
 from trainer import hybrid_loss
@@ -534,7 +535,7 @@ def accuracy_after_training(seed, frozen, steps=600, batch=128):
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["learned", "frozen"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *long_test(2)])
 def test_looking_at_the_right_place_is_learned_and_only_with_the_locator(seed, frozen):
     """Guessing is right half of the time, and so is, nearly, whoever looks anywhere."""
     accuracy = accuracy_after_training(seed, frozen)

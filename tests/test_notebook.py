@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import long_test
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "main.ipynb"
@@ -34,6 +35,7 @@ def test_notebook_calls_the_projects_commands_and_holds_no_logic():
         assert not any(word in source for word in ("def ", "for ", "while ", "if ", "import paddle\n", "try:")), source
 
 
+@long_test()
 @pytest.mark.skipif(not (ROOT / "data" / "mnist").is_dir() and not os.environ.get("CI"), reason="needs MNIST in ./data")
 def test_notebook_runs(tmp_path):
     nbclient = pytest.importorskip("nbclient")

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pytest
-from helpers import ROOT, easy_images, folders, registered, run_as_main
+from helpers import ROOT, easy_images, folders, long_test, registered, run_as_main
 
 from config import get_config
 from ram.runs import checkpoint
@@ -212,6 +212,7 @@ def test_threads_are_the_cores_divided_by_the_processes_of_the_machine(tmp_path)
 # ---- two processes
 
 
+@long_test()
 def test_two_processes_compute_what_one_does(tmp_path):
     process = launch(tmp_path / "log", __file__, "measure", tmp_path / "found")
     one = measure()
