@@ -166,7 +166,7 @@ GROUPS = {
             repeats,
             1,
             "how many of the num_runs trainings run at once, on the CPU, whose cores they divide",
-            "running",
+            "use",
             on_resume=CHANGE,
         ),
     ],

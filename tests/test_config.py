@@ -357,6 +357,7 @@ def test_what_the_table_says_by_example():
     assert set(ACTIONS) - set(IN_FILES) == {
         "predict",
         "fit",
+        "jobs",
         "save_pictures",
         "invert",
         "json",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import pytest
 from helpers import ROOT
@@ -70,6 +72,13 @@ def test_catch_and_demo_are_apart():
     for name in MODULES:
         others = {module.split(".")[0] for module in imports(name)} - {name.split(".")[0]}
         assert "demo" not in others and ("catch" not in others or name.startswith("demo")), name
+
+
+@pytest.mark.parametrize("command", ["main", "benchmark", "visualize", "catch.__main__", "demo.__main__"])
+def test_commands_set_up_the_processor_before_paddle_is_imported(command):
+    """Else its matrix products have the slow kernels and one thread: some three times the time."""
+    code = f"import sys, {command}; sys.exit('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_no_circles():

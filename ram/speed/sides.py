@@ -19,7 +19,6 @@ from unittest import mock
 import numpy as np
 
 from config import get_config
-from ram.evaluation import batch_size
 from ram.speed.against import Other, Reference
 from ram.speed.cases import PAPERS
 from ram.system.cpu import num_threads, processor
@@ -42,6 +41,7 @@ class Measured:
     def __init__(self, name: str, side: int, data_dir: str):
         from data_loader import get_train_valid
         from model import Noise, draw_noise
+        from ram.evaluation import batch_size
         from trainer import Trainer
         from utils import to_tensor
 
