@@ -218,4 +218,5 @@ class RecurrentAttention(nn.Layer):
         x = self.prepare(x) if isinstance(x, paddle.Tensor) else x
         if isinstance(x, Scene):
             return Rollout(*fast.rollout(self, x, noise._replace(first=self.first_location(noise))))
-        return self.plain_rollout(repeat_rows(x, noise.first.shape[0] // x.shape[0]), noise)
+        paths = noise.first.shape[0] // x.shape[0] if paddle.in_dynamic_mode() else 1  # an export does not know B
+        return self.plain_rollout(repeat_rows(x, paths), noise)

@@ -12,7 +12,6 @@ directory. An order is a line on the standard input, its answer a JSON object on
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -69,14 +68,18 @@ def make_trainer(checkout: str, threads: int, images: str, flags: list[str]):
     sys.path[0] = checkout  # in place of the folder of this file
     sys.modules.update((name, Nothing(name)) for name in NOT_USED)
     sys.argv = ["main.py", *flags]
-    config, unknown = importlib.import_module("config").get_config()
+    from config import get_config  # the checkout's, as what follows
+
+    config, unknown = get_config()
     if unknown:
         raise ValueError(f"the checkout does not know {' '.join(unknown)}")
     torch.manual_seed(config.random_seed)
     os.makedirs(config.ckpt_dir, exist_ok=True)
     with np.load(images) as arrays:
         loaders = [Batches(arrays[f"{part}_x"], arrays[f"{part}_y"], config.batch_size) for part in ("train", "valid")]
-    return importlib.import_module("trainer").Trainer(config, loaders)
+    from trainer import Trainer
+
+    return Trainer(config, loaders)
 
 
 def obey(trainer, order: str) -> dict:
