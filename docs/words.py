@@ -67,6 +67,8 @@ CHINESE = {
     "of": "总数",
     "case": "任务",
     "training images/s": "训练图像/秒",
+    "reference, images/s": "参照实现，图像/秒",
+    "ratio": "比值",
     "step": "每步用时",
     "share of the arithmetic floor": "算术下限占比",
     "evaluation images/s": "评估图像/秒",
