@@ -111,7 +111,7 @@ def load(config) -> tuple:
     if not config.weights and not files.started():
         if not os.path.exists(published):
             raise UserError(f"there is nobody to play: {path} does not exist; train first, or name a file by --weights")
-        path = published
+        path = published.removeprefix(os.path.join(os.getcwd(), ""))
         print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
     content = checkpoint.read_latest(path) if path == files.latest else checkpoint.read(path)
     if not isinstance(content, dict):

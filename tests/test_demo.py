@@ -493,7 +493,7 @@ def test_the_language_is_switched_and_kept(opened):
     page.tab.wait_for_selector(".ram[data-language=zh]")
     page.press("[data-speak=en]")
     assert page.text("h1") == WORDS["en"]["title"]
-    assert page.tab.locator(".intro a").get_attribute("href") == "manual-en"
+    assert page.tab.locator(".intro a:visible").get_attribute("href") == "manual-en"
 
 
 @pytest.mark.parametrize("language, title", [("en", "Watch it look"), ("zh", "看它怎样看")])
