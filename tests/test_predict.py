@@ -15,7 +15,7 @@ import hypothesis
 import numpy as np
 import paddle
 import pytest
-from helpers import easy_images, long_test, run_measured
+from helpers import long_test, run_measured
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,7 +30,6 @@ from ram.data import conversion, fitting, images, jpeg
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
-from ram.runs.find import find
 from ram.runs.weights import read
 from ram.use import predict
 
@@ -116,53 +115,11 @@ def test_what_else_is_predicted_changes_no_bit(trained, own, capsys):
     )
 
 
-def looks(M, locations="sampled"):
-    config = get_config(["--preset=mnist", "--use_gpu=False"])
-    model = build(find(config), config)
-    return predict.Looks(model, config.num_glimpses, M, locations, seed=1)
-
-
-@pytest.mark.parametrize("M", [2, 3, 10])
-def test_images_of_one_batch_get_the_bits_of_each_alone(M):
-    """Where this processor rounds a row by its place in a product, `Looks` finds out and looks at each alone."""
-    several, pictures = looks(M), list(easy_images(37, seed=3)[0])
-    alone = [several.alone(picture) for picture in pictures]
-    for size in (37, 2, 5, 1):
-        answers = several(pictures[:size])
-        assert all(map(predict.equal, answers, alone)) and len(answers) == size
-    assert several.compared == {37, 2, 5} or not several.together
-
-
-def test_a_batch_that_is_rounded_otherwise_is_found_and_given_up(monkeypatch):
-    several, pictures = looks(10), list(easy_images(4, seed=3)[0])
-    real, seen = several.model.rollout, []
-
-    def rollout(x, noise):
-        seen.append(x.shape[0])
-        result = real(x, noise)
-        return result._replace(log_probs=result.log_probs - 1e-6 * (x.shape[0] > 10))
-
-    monkeypatch.setattr(several.model, "rollout", rollout)
-    answers = several(pictures)
-    assert seen == [40, 10, 10, 10, 10, 10] and not several.together
-    assert all(map(predict.equal, answers, map(several.alone, pictures)))
-
-
-@pytest.mark.parametrize("M, locations", [(1, "sampled"), (10, "mean")])
-def test_a_single_rollout_is_a_batch_of_its_own(M, locations):
-    assert looks(M, locations).M == 1 and not looks(M, locations).together
-
-
 def test_a_file_that_is_named_twice_is_answered_twice(trained, own, capsys):
     path = str(own / "a.png")
     write_grey(path)
     status, out, _ = as_main(capsys, trained, "--fit=False", "--predict", str(own / "b.png"), path, path, path)
     assert status == 1 and sum(line.startswith(path) for line in out.splitlines()) == 3
-
-
-def test_groups_of_paths_grow_so_that_the_first_answer_waits_for_no_other():
-    assert [len(group) for group in predict.groups(list("abcdefghijklmnopq"), 4)] == [1, 2, 4, 4, 4, 2]
-    assert [len(group) for group in predict.groups(list("abc"), 1)] == [1, 1, 1] and not list(predict.groups([], 8))
 
 
 def test_copies_that_do_not_fit_into_memory_at_once_give_the_same(trained, own, capsys, monkeypatch):

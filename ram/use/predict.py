@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
 import sys
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +23,7 @@ from ram.runs.weights import Trained
 from utils import UserError, file_access, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: the size that the data set's images were scaled to before placing
-PIXELS_AT_ONCE = 2**24  # in a batch of rollouts
-IMAGES_AT_ONCE = 64
+PIXELS_AT_ONCE = 2**24  # in the batch of one image's rollouts
 
 
 class Prediction(NamedTuple):
@@ -58,32 +55,22 @@ def predict(config, trained: Trained, out) -> int:
     paths, skipped = collect(config.predict)
     geometry = model.sensor.retina.geometry if model.samples else None
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
-    looks = Looks(model, config.num_glimpses, config.M, config.locations, config.random_seed)
-    for group in groups(paths, looks.at_once(trained.image_shape)):
-        read = []
-        for path in group:
-            try:
-                read.append((path, prepare(path, config, trained.image_shape, how)))
-            except images.BadImage as error:
-                skipped.append((path, str(error)))
-                skip(*skipped[-1])
-        for (path, image), prediction in zip(read, looks([image for _, image in read])):
-            if not np.isfinite(prediction.probabilities).all():
-                raise UserError("the model gives no finite probabilities: its weights are not usable")
-            picture = free_name(folder, path, taken) if config.save_pictures else None
-            if picture:
-                save_picture(picture, image, prediction.locations, geometry)
-            out.write(report(path, prediction, trained.classes, picture, config.json) + "\n")
+    for path in paths:
+        try:
+            image = prepare(path, config, trained.image_shape, how)
+        except images.BadImage as error:
+            skipped.append((path, str(error)))
+            skip(*skipped[-1])
+            continue
+        prediction = look(model, image, config.num_glimpses, config.M, config.locations, config.random_seed)
+        if not np.isfinite(prediction.probabilities).all():
+            raise UserError("the model gives no finite probabilities: its weights are not usable")
+        picture = free_name(folder, path, taken) if config.save_pictures else None
+        if picture:
+            save_picture(picture, image, prediction.locations, geometry)
+        out.write(report(path, prediction, trained.classes, picture, config.json) + "\n")
         out.flush()
     return len(skipped)
-
-
-def groups(paths: list[str], largest: int) -> Iterator[list[str]]:
-    """Divide paths into groups of 1, 2, 4, ... and at most `largest`: the first answer does not wait for others."""
-    size, start = 1, 0
-    while start < len(paths):
-        yield paths[start : start + size]
-        start, size = start + size, min(2 * size, largest)
 
 
 def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -170,69 +157,26 @@ def digit(image: np.ndarray, invert: bool | None) -> np.ndarray:
     return fitting.place(fitting.thicken(drawn, BOX["mnist"]), SIDE, BOX["mnist"])
 
 
-class Looks:
-    """Look at images (C, H, W) M times each, with T glimpses, as `evaluation.evaluate` does.
+@paddle.no_grad()
+def look(model: RecurrentAttention, image: np.ndarray, T: int, M: int, locations: str, seed: int) -> Prediction:
+    """Look at one image (C, H, W) M times, with T glimpses each, as `evaluation.evaluate` does.
 
-    Noise comes from (seed, image), and other images, and their order, change no bit. The rollouts of several images are
-    one batch where that holds on this processor, by a comparison of the last image of each new size of batch with that
-    image alone. It does not hold for a single rollout, since the product of one row is rounded otherwise.
-
-    Args:
-        model: the model.
-        T, M, locations, seed: num_glimpses, rollouts per image, "sampled" or "mean" locations, random_seed.
+    Noise comes from (seed, image), and the M rollouts are a batch of their own, so other images, and their order,
+    change no bit.
     """
-
-    def __init__(self, model: RecurrentAttention, T: int, M: int, locations: str, seed: int):
-        self.model, self.T, self.locations, self.seed = model, T, locations, seed
-        self.M = M if model.samples and locations == "sampled" else 1
-        self.together = self.M > 1
-        self.compared: set[int] = set()  # sizes of batches that were
-
-    def at_once(self, shape: tuple[int, int, int]) -> int:
-        """Return how many images of a shape (C, H, W) may be given at once."""
-        return max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // (self.M * math.prod(shape))))
-
-    @paddle.no_grad()
-    def __call__(self, batch: list[np.ndarray]) -> list[Prediction]:
-        """Compute the answers for as many images as `at_once` says, or fewer."""
-        if len(batch) < 2 or not self.together:
-            return [self.alone(image) for image in batch]
-        noise = [np.concatenate(parts) for parts in zip(*map(self.noise, batch))]
-        rollout = self.model.rollout(
-            to_tensor(np.repeat(np.stack(batch), self.M, axis=0)), Noise(*map(to_tensor, noise))
-        )
-        probabilities = np.exp(rollout.log_probs.numpy()).reshape([len(batch), self.M, -1])
-        paths = rollout.locations.numpy().reshape([len(batch), self.M, self.T, 2])[:, 0]
-        predictions = [Prediction(of_one.sum(axis=0) / self.M, path) for of_one, path in zip(probabilities, paths)]
-        if len(batch) not in self.compared:
-            self.compared.add(len(batch))
-            if not equal(self.alone(batch[-1]), predictions[-1]):
-                self.together = False
-                return [self.alone(image) for image in batch]
-        return predictions
-
-    def noise(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the noise of an image's rollouts; see `draw_noise`."""
-        if self.locations == "mean":
-            return tuple(part.numpy() for part in Noise.mean(self.M, self.T))
-        return draw_noise(self.M, self.T, "predict", self.seed, zlib.crc32(image.tobytes()))
-
-    def alone(self, image: np.ndarray) -> Prediction:
-        """Compute the answer for one image, in several batches where the image is large."""
-        noise, at_once = self.noise(image), min(self.M, max(1, PIXELS_AT_ONCE // image.size))
-        probabilities, path = 0, None
-        for start in range(0, self.M, at_once):
-            first, choices = (to_tensor(part[start : start + at_once]) for part in noise)
-            batch = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
-            rollout = self.model.rollout(to_tensor(batch), Noise(first, choices))
-            probabilities = probabilities + np.exp(rollout.log_probs.numpy()).sum(axis=0) / self.M  # (classes,)
-            path = rollout.locations.numpy()[0] if path is None else path  # (T, 2)
-        return Prediction(probabilities, path)
-
-
-def equal(one: Prediction, other: Prediction) -> bool:
-    """Tell whether two answers are equal to the bit."""
-    return all(a.tobytes() == b.tobytes() for a, b in zip(one, other))
+    M = M if model.samples and locations == "sampled" else 1
+    noise = draw_noise(M, T, "predict", seed, zlib.crc32(image.tobytes()))
+    if locations == "mean":
+        noise = tuple(part.numpy() for part in Noise.mean(M, T))
+    at_once = min(M, max(1, PIXELS_AT_ONCE // image.size))
+    probabilities, path = 0, None
+    for start in range(0, M, at_once):
+        first, choices = (to_tensor(part[start : start + at_once]) for part in noise)
+        batch = np.repeat(image[None], len(first), axis=0)  # (B, C, H, W)
+        rollout = model.rollout(to_tensor(batch), Noise(first, choices))
+        probabilities = probabilities + np.exp(rollout.log_probs.numpy()).sum(axis=0) / M  # (classes,)
+        path = rollout.locations.numpy()[0] if path is None else path  # (T, 2)
+    return Prediction(probabilities, path)
 
 
 def report(path: str, prediction: Prediction, classes: list[str], picture: str | None, as_json: bool) -> str:
