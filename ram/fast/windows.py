@@ -36,9 +36,7 @@ class WindowReader:
     numbers and stay below 2**24 when summed, which float32 adds up without rounding, in any order.
 
     Args:
-        geometry: that of the retina.
-        shape: B, C, H, W.
-        looks: how many consecutive rows of locations belong to each image: n.
+        geometry, shape, looks: the retina's, (B, C, H, W) and n, as of `sums.SumReader`, in whose place it stands.
     """
 
     def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int], looks: int):
