@@ -377,9 +377,12 @@ def test_a_frame_without_storage_shows_the_page(opened):
 
 
 COLORS = """(canvas) => {
-  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = new Set();
-  for (let i = 0; i < data.length; i += 4) found.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
-  return [...found];
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = {};
+  for (let i = 0; i < data.length; i += 4) {
+    const color = `${data[i]},${data[i + 1]},${data[i + 2]}`;
+    found[color] = (found[color] || 0) + 1;
+  }
+  return found;
 }"""
 
 
@@ -399,9 +402,15 @@ def test_the_newest_of_quick_wishes_is_answered(opened):
     assert page.looked()["answer"] == "7" and page.state["shown"] == page.state["asked"]
 
 
+def pixels(page: Page, selector: str) -> dict:
+    """Count the pixels of each color on a canvas."""
+    found = page.tab.locator(selector).evaluate(COLORS)
+    return {tuple(map(int, color.split(","))): count for color, count in found.items()}
+
+
 def colors(page: Page, selector: str) -> set:
     """Collect the colors on a canvas."""
-    return {tuple(map(int, color.split(","))) for color in page.tab.locator(selector).evaluate(COLORS)}
+    return set(pixels(page, selector))
 
 
 def test_the_eye_shows_frames_of_all_scales_and_the_trail(opened):
@@ -561,9 +570,10 @@ def test_the_network_plays_catch(opened, server, size, language):
         words["gameLine"].split("{move}")[0].format(frame=2, size=24)
     )
     page.press("[data-game=first]")  # where the eye looks anywhere
-    assert (92, 92, 92) not in colors(page, ".court")
+    unseen = (92, 92, 92)  # a blurred edge may have a few pixels of this gray, too
+    before = pixels(page, ".court").get(unseen, 0)
     page.press("[data-screen=seen]")
-    assert (92, 92, 92) in colors(page, ".court"), "what the retina does not reach"
+    assert pixels(page, ".court").get(unseen, 0) > 100 + 10 * before, "what the retina does not reach"
     page.tab.select_option(".game-speed", "4")
     page.press("[data-game=play]")
     caught = wait_for_game(page, ended="yes")["caught"] == "yes"
