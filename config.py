@@ -205,6 +205,16 @@ GROUPS = {
             mark=HEAD,
         ),
         Flag("num_patches", number(int, 1, 8), 1, "patches per glimpse (k)", "model", looking=True, mark=HEAD),
+        Flag(
+            "glimpse_network",
+            ("fc", "conv"),
+            "fc",
+            "fc: as in the paper; conv: two 3x3 convolutions read the patches before fc1",
+            "model",
+            looking=True,
+            mark="",
+            before="fc",
+        ),
         Flag("glimpse_hidden", units, 128, "hidden units for what a glimpse shows", "model", looking=True, mark="g"),
         Flag("loc_hidden", units, 128, "hidden units for where a glimpse is", "model", looking=True, mark="l"),
         Flag(

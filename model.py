@@ -9,7 +9,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from modules import ActionNetwork, BaselineNetwork, CoreNetwork, GlimpseNetwork, LocationNetwork, LSTMCore
+from modules import (
+    ActionNetwork,
+    BaselineNetwork,
+    ConvGlimpseNetwork,
+    CoreNetwork,
+    GlimpseNetwork,
+    LocationNetwork,
+    LSTMCore,
+)
 from ram.fast import rollout as fast
 from ram.fast.retina import Scene
 from utils import UserError, generator, repeat_rows
@@ -95,6 +103,7 @@ class RecurrentAttention(nn.Layer):
         location_mean: the policy's mean is "tanh" of a hidden layer's, or "linear" in h_t, see `LocationNetwork`.
         core_init: how h2h of a rectified core starts: "identity" (Le, Jaitly and Hinton 2015) keeps what was seen,
             "glorot" is drawn like all other weights, and so is that of an LSTM, which has a memory anyway.
+        glimpse_network: "fc", the paper's, or "conv", see `ConvGlimpseNetwork`.
     """
 
     samples = True  # rollouts of one image differ, so evaluation averages several
@@ -120,11 +129,12 @@ class RecurrentAttention(nn.Layer):
         reinforce_core=0.0,
         core_init="identity",
         location_mean="tanh",
+        glimpse_network="fc",
     ):
         super().__init__()
         self.num_classes = num_classes
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        self.sensor = GlimpseNetwork(h_g, h_l, g, k, s, c)
+        self.sensor = {"fc": GlimpseNetwork, "conv": ConvGlimpseNetwork}[glimpse_network](h_g, h_l, g, k, s, c)
         self.sensor.retina.unit_pixels, self.sensor.retina.offset = unit_pixels, crop_offset
         self.rnn = {"relu": CoreNetwork, "lstm": LSTMCore}[core](h_g + h_l, hidden_size)
         self.locator = LocationNetwork(hidden_size, 2, std, reinforce_core, location_mean)

@@ -160,6 +160,34 @@ class GlimpseNetwork(nn.Layer):
         return F.relu(what + where)
 
 
+class ConvGlimpseNetwork(GlimpseNetwork):
+    """The glimpse network with two small convolutions before fc1, as in DRAM (Ba, Mnih and Kavukcuoglu 2015).
+
+        maps = relu(conv2(relu(conv1(phi))))
+        g_t  = relu(fc3(relu(fc1(maps))) + fc4(relu(fc2(l))))
+
+    The k patches of a glimpse, in C channels each, are the channels that conv1 reads. Args as for `GlimpseNetwork`.
+    """
+
+    FILTERS = 16, 32  # of conv1 and conv2
+
+    def __init__(self, h_g: int, h_l: int, g: int, k: int, s: int, c: int):
+        super().__init__(h_g, h_l, g, k, s, c)
+        first, second = self.FILTERS
+        self.patches = [-1, k * c, g, g]
+        self.conv1 = nn.Conv2D(k * c, first, 3, padding=1)
+        self.conv2 = nn.Conv2D(first, second, 3, padding=1)
+        self.fc1 = nn.Linear(second * g * g, h_g)
+
+    def forward(self, x: paddle.Tensor, l_t_prev: paddle.Tensor) -> paddle.Tensor:
+        """Compute the glimpse features g_t (B, h_g + h_l) of images x (B, C, H, W) at locations (B, 2)."""
+        phi = self.retina.foveate(x, l_t_prev).reshape(self.patches)  # (B, k*C, g, g)
+        maps = F.relu(self.conv2(F.relu(self.conv1(phi))))  # (B, 32, g, g)
+        what = self.fc3(F.relu(self.fc1(maps.flatten(1))))  # (B, h_g + h_l)
+        where = self.fc4(F.relu(self.fc2(l_t_prev)))  # (B, h_g + h_l)
+        return F.relu(what + where)
+
+
 class CoreNetwork(nn.Layer):
     """The core network f_h: what has been seen so far (paper, section 3.1, "internal state").
 

@@ -41,6 +41,7 @@ def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> 
         reinforce_core=config.reinforce_core,
         core_init=config.core_init,
         location_mean=config.location_mean,
+        glimpse_network=config.glimpse_network,
     )
 
 

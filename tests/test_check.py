@@ -32,8 +32,10 @@ def part_of(model, images, labels, noise):
 @pytest.mark.parametrize("core", ["relu", "lstm"])
 @pytest.mark.parametrize("mean", ["tanh", "linear"])
 @pytest.mark.parametrize("policy", ["learned", "random", "center"])
-def test_no_part_differs_as_long_as_nothing_is_edited(core, mean, policy):
-    model, *rest = make(core, mean, policy=policy, pixel_mean=0.2, pixel_std=0.5, first_reach=0.5)
+@pytest.mark.parametrize("glimpse", ["fc", "conv"])
+def test_no_part_differs_as_long_as_nothing_is_edited(core, mean, policy, glimpse):
+    more = {"policy": policy, "glimpse_network": glimpse, "pixel_mean": 0.2, "pixel_std": 0.5, "first_reach": 0.5}
+    model, *rest = make(core, mean, **more)
     before = {name: weight.numpy().copy() for name, weight in model.state_dict().items()}
     assert part_of(model, *rest) is None
     assert all(np.array_equal(weight.numpy(), before[name]) for name, weight in model.state_dict().items())
@@ -84,6 +86,10 @@ def test_networks_of_other_classes_take_the_plain_rollout():
     model.sensor.fc1 = nn.Sequential(model.sensor.fc1, nn.LayerNorm(12))
     assert part_of(model, images, None, noise) == "a network that ram/fast does not know"
     assert model.prepare(images) is images, "and every rollout is the plain one"
+    for other in (nn.Conv2D(16, 32, 5, padding=2), nn.Sequential(nn.Conv2D(16, 32, 3, padding=1))):
+        model, *rest = make(glimpse_network="conv")
+        model.sensor.conv2 = other
+        assert part_of(model, *rest) == "a network that ram/fast does not know"
 
 
 @pytest.mark.parametrize("part", EDITS)

@@ -414,6 +414,7 @@ VARIANTS = {
     "glimpse_scale": [1, 2, 11],
     "num_patches": [1, 2, 3],
     "hidden_size": [256, 1, 11],
+    "glimpse_network": ["fc", "conv"],
     "glimpse_hidden": [128, 1, 11],
     "loc_hidden": [128, 1, 11],
     "unit_pixels": [None, 13, 26.5],

@@ -53,13 +53,13 @@ def test_there_are_three_short_programs_the_same_in_both_languages():
 
 def test_a_new_glimpse_network_trains(run):
     assert "the plain one trains" in run(GLIMPSE)
-    first = weights("conv")["sensor.conv.weight"]
-    assert first.shape == (16, 1, 3, 3)
+    first = weights("product")["sensor.fc5.weight"]
+    assert first.shape == (128, 128)
     untrained = model.RecurrentAttention(8, 1, 1, 1, 128, 128, 0.05, 256, 10, reinforce_core=0.1)
     untrained.initialize(1)
-    assert not np.array_equal(untrained.sensor.conv.weight.numpy(), first)
-    main.main(get_config(["--ckpt_dir=conv/ckpt", "--export=conv/exported"]))  # is compared with the live model
-    assert os.path.exists("conv/exported/about.json")
+    assert not np.array_equal(untrained.sensor.fc5.weight.numpy(), first)
+    main.main(get_config(["--ckpt_dir=product/ckpt", "--export=product/exported"]))  # is compared with the live model
+    assert os.path.exists("product/exported/about.json")
 
 
 def test_a_new_core_trains(run):

@@ -84,7 +84,7 @@ def parts(model, x: paddle.Tensor, noise, tape):
     before = paddle.zeros([x.shape[0], core.state_size], tape.h[0].dtype)
     for t, (l_t, phi, g_t, h_t) in enumerate(zip(tape.l, tape.phi, tape.g, tape.h)):
         yield "Retina.foveate", sensor.retina.foveate(x, l_t), phi
-        yield "GlimpseNetwork.forward", sensor(x, l_t), g_t
+        yield f"{type(sensor).__name__}.forward", sensor(x, l_t), g_t
         before = core(g_t, before)
         yield f"{type(core).__name__}.forward", before[:, : core.hidden_size], h_t
         if t < len(tape.l) - 1:

@@ -26,12 +26,15 @@ from paddle.autograd import PyLayer
 from modules import (
     ActionNetwork,
     BaselineNetwork,
+    ConvGlimpseNetwork,
     CoreNetwork,
     GlimpseNetwork,
     LocationNetwork,
     LSTMCore,
     Retina,
 )
+from ram.fast import convolution
+from ram.fast.products import active, column_sums
 from ram.fast.retina import FastRetina, Scene
 
 
@@ -40,6 +43,8 @@ class Tape(NamedTuple):
 
     l: list  # T times (B, 2): where
     phi: list  # T times (B, P): what the retina saw there
+    first: list  # T times what the first convolution made of it, if there is one
+    seen: list  # T times what fc1 reads: phi, or the maps (B, ...) of the second convolution
     a_what: list  # T times (B, h_g): relu(fc1(phi))
     a_where: list  # T times (B, h_l): relu(fc2(l))
     g: list  # T times (B, h): relu(fc3(a_what) + fc4(a_where))
@@ -47,17 +52,6 @@ class Tape(NamedTuple):
     h: list  # T times (B, D): the core's state
     u: list  # T-1 times (B, D//2): the locator's hidden layer, if it has one
     mu: list  # T-1 times (B, 2): the policy's mean
-
-
-def active(rectified: paddle.Tensor) -> paddle.Tensor:
-    """Compute the derivative of relu from its output: 1 where it is positive, else 0."""
-    # A comparison would be twice as slow.
-    return paddle.clip(rectified * 1e38, max=1.0)
-
-
-def column_sums(rows: paddle.Tensor) -> paddle.Tensor:
-    """Sum up the rows of an (m, n) tensor as a product, several times faster than `sum`: (n,)."""
-    return paddle.matmul(paddle.ones([1, rows.shape[0]], rows.dtype), rows).flatten()
 
 
 class ReluUnit:
@@ -109,15 +103,15 @@ class States(PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, tape: Tape, unit, *weights):
-        ctx.tape, ctx.unit = tape, unit
+    def forward(ctx, tape: Tape, unit, g: int, *weights):
+        ctx.tape, ctx.unit, ctx.g = tape, unit, g
         ctx.save_for_backward(*weights)
         return paddle.concat(tape.h)
 
     @staticmethod
     def backward(ctx, dstates):
         """Backpropagate through time; gradients in the order of `state_weights`."""
-        w_fc1, _, w_fc2, _, w_fc3, _, w_fc4, _, w_i2h, _, w_h2h, _ = ctx.saved_tensor()
+        w_fc1, _, w_fc2, _, w_fc3, _, w_fc4, _, w_i2h, _, w_h2h, _, *filters = ctx.saved_tensor()
         tape = ctx.tape
         T = len(tape.h)
         dstates = dstates.reshape([T, -1, dstates.shape[1]])  # (T, B, D)
@@ -129,22 +123,30 @@ class States(PyLayer):
             if t:
                 dh = paddle.matmul(dz_t, w_h2h, transpose_y=True) + dstates[t - 1]  # (B, D)
         dz = paddle.concat(dz[::-1])  # (T*B, ...), like everything from here on
-        l, phi, a_what, a_where, g = (paddle.concat(values) for values in tape[:5])
+        l, seen, a_what, a_where, g = map(paddle.concat, (tape.l, tape.seen, tape.a_what, tape.a_where, tape.g))
         dg = paddle.matmul(dz, w_i2h, transpose_y=True) * active(g)
         dwhat = paddle.matmul(dg, w_fc3, transpose_y=True) * active(a_what)
         dwhere = paddle.matmul(dg, w_fc4, transpose_y=True) * active(a_where)
         d_h2h = paddle.matmul(paddle.concat(tape.h[:-1]), dz[B:], transpose_x=True) if T > 1 else w_h2h * 0
         gradients = []
-        for inputs, outputs in ((phi, dwhat), (l, dwhere), (a_what, dg), (a_where, dg), (g, dz)):
+        for inputs, outputs in ((seen, dwhat), (l, dwhere), (a_what, dg), (a_where, dg), (g, dz)):
             gradients.append(paddle.matmul(inputs, outputs, transpose_x=True))
             gradients.append(column_sums(outputs))
-        return (*gradients, d_h2h, gradients[-1].clone())
+        gradients += [d_h2h, gradients[-1].clone()]
+        if filters:
+            dseen = paddle.matmul(dwhat, w_fc1, transpose_y=True).split(T)
+            gradients += convolution.backward(tape.phi, tape.first, tape.seen, dseen, ctx.g, filters[2])
+        return tuple(gradients)
 
 
 def state_weights(model) -> list[paddle.Tensor]:
-    """List the weights that the states depend on: weight and bias of each layer in turn."""
+    """List the weights that the states depend on: weight and bias of each layer in turn, convolutions last."""
     s, r = model.sensor, model.rnn
-    return [w for layer in (s.fc1, s.fc2, s.fc3, s.fc4, r.i2h, r.h2h) for w in (layer.weight, layer.bias)]
+    weights = [w for layer in (s.fc1, s.fc2, s.fc3, s.fc4, r.i2h, r.h2h) for w in (layer.weight, layer.bias)]
+    if isinstance(s, ConvGlimpseNetwork):
+        weights[0], *filters = convolution.matrices(s)
+        weights += filters
+    return weights
 
 
 class LogDensity(PyLayer):
@@ -188,8 +190,11 @@ def supports(model) -> bool:
     """Tell whether a model consists of just the networks that this file computes, each with its layers."""
     sensor, core, locator = model.sensor, model.rnn, model.locator
     networks = (sensor, core, locator, model.classifier, model.baseliner, getattr(sensor, "retina", None))
-    kinds = (GlimpseNetwork, (CoreNetwork, LSTMCore), LocationNetwork, ActionNetwork, BaselineNetwork, Retina)
+    sensors, cores = (GlimpseNetwork, ConvGlimpseNetwork), (CoreNetwork, LSTMCore)
+    kinds = (sensors, cores, LocationNetwork, ActionNetwork, BaselineNetwork, Retina)
     if not all(type(network) in (kind if type(kind) is tuple else (kind,)) for network, kind in zip(networks, kinds)):
+        return False
+    if type(sensor) is ConvGlimpseNetwork and not convolution.supports(sensor):
         return False
     layers = [sensor.fc1, sensor.fc2, sensor.fc3, sensor.fc4, core.i2h, core.h2h, locator.fc_lt]
     layers += [locator.fc] if locator.fc else []
@@ -225,7 +230,7 @@ def rollout(model, scene: Scene, noise):
 def differentiable(model, tape: Tape, noise):
     """Return the fields of a `Rollout` along the walk on a tape, with their gradients."""
     B, choices = noise.choices.shape[:2]
-    states = States.apply(tape, unit(model.rnn), *state_weights(model))  # (T*B, D)
+    states = States.apply(tape, unit(model.rnn), model.sensor.retina.g, *state_weights(model))  # (T*B, D)
     log_pi = baselines = paddle.zeros([B, choices], states.dtype)
     last = states
     if choices:
@@ -242,6 +247,8 @@ def differentiable(model, tape: Tape, noise):
 def walk(model, scene, noise) -> Tape:
     """Take T glimpses, and record the output of each layer."""
     s, core, locator = model.sensor, model.rnn, model.locator
+    convolutions = convolution.matrices(s) if isinstance(s, ConvGlimpseNetwork) else None
+    w_fc1 = convolutions.fc1 if convolutions else s.fc1.weight
     ones = paddle.ones([noise.first.shape[0], 1], noise.first.dtype)
     b_fc1, b_fc2, b_glimpse, b_core, b_lt, b_fc = (
         None if bias is None else paddle.matmul(ones, bias.unsqueeze(0))  # (B, units)
@@ -258,14 +265,15 @@ def walk(model, scene, noise) -> Tape:
     epsilons = noise.choices.unbind(1) if noise.choices.shape[1] else []
     for t in range(len(epsilons) + 1):
         phi = model.fast_retina.look(scene, l_t)
-        a_what = F.relu(paddle.matmul(phi, s.fc1.weight) + b_fc1)
+        first, seen = convolution.forward(phi, s.retina.g, convolutions) if convolutions else (None, phi)
+        a_what = F.relu(paddle.matmul(seen, w_fc1) + b_fc1)
         a_where = F.relu(paddle.matmul(l_t, s.fc2.weight) + b_fc2)
         g_t = F.relu(paddle.matmul(a_what, s.fc3.weight) + paddle.matmul(a_where, s.fc4.weight) + b_glimpse)
         z = paddle.matmul(g_t, core.i2h.weight) + b_core
         if t:
             z = z + paddle.matmul(tape.h[-1], core.h2h.weight)
         h_t, memory, kept = unit(core).forward(z, memory)
-        for record, value in zip(tape, (l_t, phi, a_what, a_where, g_t, kept, h_t)):
+        for record, value in zip(tape, (l_t, phi, first, seen, a_what, a_where, g_t, kept, h_t)):
             record.append(value)
         if t == len(epsilons):
             return tape
