@@ -34,6 +34,7 @@ CASES = {  # flags, and the shape of the images
     "lstm, three patches, unit_pixels, colour": ([*SMALL, *COLOUR], (3, 20, 30)),
     "one glimpse": ([*SMALL, "--num_glimpses=1", "--num_patches=2", "--glimpse_scale=3"], (1, 28, 28)),
     "center": ([*SMALL, "--policy=center"], (1, 28, 28)),
+    "convolutions in the glimpse network": ([*SMALL, *COLOUR, "--glimpse_network=conv"], (3, 20, 30)),
     "conv": (["--use_gpu=False", "--model=conv", "--pixel_mean=0.13"], (1, 28, 28)),
 }
 NAMES = ["zero", "one", "two", "three", "four"]

@@ -39,10 +39,13 @@ def make_case(
     std=0.3,
     seed=1,
     mean="tanh",
+    glimpse="fc",
 ):
     """Random images and noise, and a model all of whose weights and biases matter."""
     random = np.random.default_rng(seed)
-    model = RecurrentAttention(g, k, s, channels, h_g, h_l, std, D, classes, location_mean=mean)
+    model = RecurrentAttention(
+        g, k, s, channels, h_g, h_l, std, D, classes, location_mean=mean, glimpse_network=glimpse
+    )
     model.initialize(seed)
     for weight in model.parameters():
         if len(weight.shape) == 1:
@@ -201,8 +204,9 @@ def test_rollout_is_a_function_of_its_arguments():
         assert np.array_equal(a, b)
 
 
-def test_images_of_a_batch_do_not_influence_each_other():
-    case = make_case(B=7)
+@pytest.mark.parametrize("glimpse", ["fc", "conv"])
+def test_images_of_a_batch_do_not_influence_each_other(glimpse):
+    case = make_case(B=7, glimpse=glimpse)
     together = values(roll(case))
     for b in range(7):
         alone = roll(case, images=case.images[b : b + 1], noise=tuple(part[b : b + 1] for part in case.noise))
@@ -434,7 +438,9 @@ def reinforced_as_a_whole(case):
     return total
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(T=2), dict(B=1, k=2), dict(mean="linear")], ids=str)
+@pytest.mark.parametrize(
+    "changes", [dict(), dict(T=2), dict(B=1, k=2), dict(mean="linear"), dict(glimpse="conv", k=2)], ids=str
+)
 @pytest.mark.parametrize("fast", [True, False])
 def test_reinforce_trains_the_whole_network_by_the_share_that_is_given(fast, changes):
     case = make_case(**{"B": 16, "T": 5, **changes})
@@ -464,7 +470,9 @@ def step_by_step(case):
 
 
 @pytest.mark.parametrize(
-    "changes", [dict(), dict(T=2, B=1), dict(k=2, channels=3, height=9), dict(h_g=7, h_l=3, D=5)], ids=str
+    "changes",
+    [dict(), dict(T=2, B=1), dict(k=2, channels=3, height=9), dict(h_g=7, h_l=3, D=5), dict(glimpse="conv", k=2)],
+    ids=str,
 )
 def test_values_and_gradients_are_those_of_autograd_step_by_step(changes):
     case = make_case(**{"B": 16, "T": 6, **changes})

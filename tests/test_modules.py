@@ -12,6 +12,7 @@ from model import RecurrentAttention, draw_weights
 from modules import (
     ActionNetwork,
     BaselineNetwork,
+    ConvGlimpseNetwork,
     CoreNetwork,
     Geometry,
     GlimpseNetwork,
@@ -296,6 +297,40 @@ def test_glimpse_network_is_its_formula():
     what = numpy_linear(net.fc3, relu(numpy_linear(net.fc1, phi)))
     where = numpy_linear(net.fc4, relu(numpy_linear(net.fc2, l.numpy())))
     assert np.allclose(g_t.numpy(), relu(what + where), atol=1e-5)
+
+
+def slow_convolution(layer, x):
+    """A rectified convolution with 3x3 filters of maps (B, C, g, g), which zeros surround, filter by filter."""
+    weight, bias, (B, _, g, _) = layer.weight.numpy(), layer.bias.numpy(), x.shape
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    result = np.zeros((B, len(weight), g, g), "float32")
+    for number, kernel in enumerate(weight):
+        for row in range(g):
+            for column in range(g):
+                window = padded[:, :, row : row + 3, column : column + 3]
+                result[:, number, row, column] = (window * kernel).sum(axis=(1, 2, 3)) + bias[number]
+    return relu(result)
+
+
+@pytest.mark.parametrize("k, channels", [(1, 1), (2, 3)])
+def test_conv_glimpse_network_is_its_formula(k, channels):
+    net = with_random_biases(ConvGlimpseNetwork(6, 4, 3, k, 2, channels))
+    for layer in (net.conv1, net.conv2):
+        layer.bias.set_value(normal(*layer.bias.shape))
+    assert {name: value.shape for name, value in net.state_dict().items() if name.endswith("weight")} == {
+        "conv1.weight": [16, k * channels, 3, 3],
+        "conv2.weight": [32, 16, 3, 3],
+        "fc1.weight": [32 * 3 * 3, 6],
+        "fc2.weight": [2, 4],
+        "fc3.weight": [6, 10],
+        "fc4.weight": [4, 10],
+    }
+    x, l = tensor(normal(5, channels, 9, 8)), tensor(np.clip(normal(5, 2), -1, 1))
+    patches = net.retina.foveate(x, l).numpy().reshape(5, k * channels, 3, 3)
+    maps = slow_convolution(net.conv2, slow_convolution(net.conv1, patches)).reshape(5, -1)
+    what = numpy_linear(net.fc3, relu(numpy_linear(net.fc1, maps)))
+    where = numpy_linear(net.fc4, relu(numpy_linear(net.fc2, l.numpy())))
+    assert np.allclose(net(x, l).numpy(), relu(what + where), atol=1e-5)
 
 
 def test_core_network_is_its_formula():

@@ -275,6 +275,7 @@ def resumed(state, *flags):
         ["--lr_schedule=plateau", "--lr_patience=0", "--std_end=0.05"],
         ["--policy=random", "--rollouts_per_image=2"],
         ["--core=lstm", "--rollouts_per_image=2", "--baseline=leave_one_out"],
+        ["--glimpse_network=conv", "--num_patches=2"],
         ["--optimizer=sgd", "--clip_norm=1"],
         ["--optimizer=momentum", "--clip_value=0.1"],
         ["--optimizer=rmsprop"],
@@ -332,6 +333,7 @@ def test_optimizers_state_that_does_not_fit_is_found_before_the_first_step(optim
         "--policy=random",
         "--policy=center",
         "--core=lstm",
+        "--glimpse_network=conv",
         "--location_mean=linear",
     ],
 )
