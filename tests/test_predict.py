@@ -25,11 +25,12 @@ from config import get_config
 from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
-from ram.build import build
+from ram.build import build, complete
 from ram.data import conversion, fitting, images, jpeg
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
 from ram.runs import checkpoint
+from ram.runs.find import find
 from ram.runs.weights import read
 from ram.use import predict
 
@@ -115,6 +116,21 @@ def test_what_else_is_predicted_changes_no_bit(trained, own, capsys):
     )
 
 
+@pytest.mark.parametrize("flags", [["--M=1"], ["--M=10"], ["--M=100"], ["--locations=mean"]], ids=lambda f: f[0])
+def test_no_company_of_images_changes_a_bit(flags, real_mnist):
+    """The published model, in batches that are filled with other images and in another order, and alone."""
+    config = get_config(["--preset=mnist", "--ckpt_dir=./none", "--predict=x", *flags])
+    model = build(complete(find(config), config), config)
+    count, order = 700 // config.M, np.random.default_rng(0).permutation(700 // config.M)
+    some = get_test(real_mnist()).images[:count]
+    arguments = config.num_glimpses, config.M, config.locations, 1
+    together = predict.look(model, some, *arguments)
+    for indices in (order, order[: count // 2], *order[:5, None]):
+        for index, answer in zip(indices, predict.look(model, some[indices], *arguments)):
+            assert (answer.probabilities == together[index].probabilities).all()
+            assert (answer.locations == together[index].locations).all()
+
+
 def test_a_file_that_is_named_twice_is_answered_twice(trained, own, capsys):
     path = str(own / "a.png")
     write_grey(path)
@@ -189,7 +205,7 @@ def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
     assert [os.path.basename(path) for path in pictures] == ["a_path.png", "a_path-2.png"]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (448, 448)
-        colours = {colour for _, colour in picture.getcolors(10**6)}
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(10**6)}
     assert {(0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)} <= colours
     before = open(pictures[0], "rb").read()
     again = records(trained, capsys, "--fit=False", "--predict", own / "a.png", pictures[0])
@@ -199,10 +215,25 @@ def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
 def test_box_lies_where_the_retina_looks(own):
     path = str(own / "a.png")
     predict.save_picture(path, np.zeros((3, 28, 56), np.uint8), np.array([[0.0, 0.5]]), Geometry(8, 1, 1))
-    pixels = np.asarray(Image.open(path))  # 8 times as large: the patch begins at column 28 - 4 and row 21 - 4
+    pixels = np.asarray(
+        Image.open(path).convert("RGB")
+    )  # 8 times as large: the patch begins at column 28 - 4 and row 21 - 4
     assert pixels.shape == (224, 448, 3)
     rows, columns = np.nonzero((pixels == (0x56, 0xB4, 0xE9)).all(axis=2))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (17 * 8, 25 * 8, 24 * 8, 32 * 8)
+
+
+@pytest.mark.parametrize("colors, mode", [(1, "P"), (253, "P"), (254, "RGB"), (784, "RGB")])
+def test_pictures_show_the_very_pixels_whatever_their_colors(own, colors, mode):
+    path, random = str(own / "a.png"), np.random.default_rng(colors)
+    codes = np.resize(random.choice(2**24, colors, replace=False), (28, 28))
+    image = np.stack([codes >> 16, codes >> 8 & 255, codes & 255]).astype(np.uint8)
+    for channels in (image, image[:1]):
+        predict.save_picture(path, channels, np.zeros((0, 2)), None)
+        with Image.open(path) as picture:
+            assert picture.mode == (mode if channels is image else "P" if colors == 1 else picture.mode)
+            shown = np.asarray(picture.convert("RGB"))[8::16, 8::16].transpose(2, 0, 1)
+        assert (shown == channels).all()
 
 
 def locations_at_borders(size, unit_pixels):
