@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from modules import FAR, Geometry, Retina
+from modules import Geometry, Retina
 from ram.fast.sums import SumReader, sum_cells
 from ram.fast.windows import WindowReader, in_units
 from utils import to_tensor
@@ -80,9 +80,8 @@ class FastRetina:
             self._plans[key] = plan
         half = plan.half
         center = (l + 1) * half if self.unit_pixels is None else l * self.unit_pixels + half  # (B*n, 2) in pixels
-        center = paddle.floor(center).astype("int64") - self.geometry.offset
-        # A location of NaN became some integer, like any other: the loss is then NaN, and the training stops.
-        center = paddle.clip(center, -FAR, FAR).astype(plan.reader.dtype)
+        # Through integers: a location of NaN becomes some place, too. The loss is then NaN, and the training stops.
+        center = paddle.floor(center).astype("int32").astype(plan.reader.dtype)
         sums = plan.reader.read(scene.pixels, center).astype(l.dtype)
         return sums if plan.shares is None else sums * plan.shares
 

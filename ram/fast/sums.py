@@ -71,37 +71,39 @@ class SumReader:
     def __init__(self, geometry: Geometry, shape: tuple[int, int, int, int], looks: int):
         B, C, H, W = shape
         g, k, s = geometry[:3]
-        self.s = s
         border = s ** (k - 1)
         row, image = W + border + 1, (H + border) * (W + border + 1)
         # Products find the positions; they are exact in float32 up to here, also where a GPU shortens the factors.
         self.dtype = dtype = "float32" if max(H, W) + border < 2048 else "float64"
 
-        def for_each_image(values):  # equal shapes are added much faster than a row to each row
-            return paddle.to_tensor(np.tile(np.asarray(values, dtype), (B * looks, 1)))
-
         cells = np.arange(g)
-        steps = [np.tile(cells * f - g * f // 2, 2) for f in (s**j for j in range(k))]
+        steps = [np.tile(cells * f - g * f // 2 - geometry.offset, 2) for f in (s**j for j in range(k))]
         select = np.zeros((2 * g, C, g, g), dtype)
         select[cells, :, :, cells] = 1  # columns
         select[g + cells, :, cells, :] = row
-        positions = np.arange(B * C) * image + border * (row + 1) + 1
-        starts = np.repeat(np.repeat(positions, g * g).reshape(B, C * g * g), looks, axis=0)
-        last = B * C * image + border * (row + 1)
+        positions = np.arange(B * C) * image + border * (row + 1) + 1  # of the first pixel of each image
+        starts = np.repeat(np.repeat(positions, g * g).reshape(B, C * g * g), looks, axis=0)  # (B*n, C*g*g)
+
+        def for_each_look(values):  # equal shapes are added much faster than a row to each row
+            return paddle.to_tensor(np.repeat(np.asarray(values, dtype), B * looks, axis=0))
+
         self.spread = paddle.to_tensor(np.repeat(np.eye(2), g, axis=1).astype(dtype))  # (2, 2*g) repeats x and y
-        self.steps = [for_each_image(step) for step in steps]  # per patch (B*n, 2*g): from the center to its cells
-        self.ends = for_each_image([W] * g + [H] * g)  # (B*n, 2*g): the first column, then row, behind the image
+        self.steps = for_each_look(steps)  # (k*B*n, 2*g): from the center to the cells of each patch
+        # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
+        self.before = for_each_look([[-(s**j)] * 2 * g for j in range(k)])
+        self.behind = for_each_look(k * [[W] * g + [H] * g])
         self.select = paddle.to_tensor(select.reshape(2 * g, -1))  # (2*g, C*g*g): positions of columns and rows
-        # (B*n, C*g*g) integers: the position of each image's first pixel
-        self.starts = paddle.to_tensor(starts.astype("int32" if last < 2**31 else "int64"))
+        integers = "int32" if (B * C + 1) * image < 2**31 else "int64"
+        self.starts = paddle.to_tensor(np.tile(starts, (k, 1)).astype(integers))  # (k*B*n, C*g*g)
 
     def read(self, sums: list[paddle.Tensor], center: paddle.Tensor) -> paddle.Tensor:
         """Read the sums (B*n, k*C*g*g) of all cells of the glimpses around pixels `center` (B*n, 2), x and y."""
-        centers = paddle.matmul(center, self.spread)  # (B*n, 2*g)
-        patches = []
-        for j, steps in enumerate(self.steps):
-            # A cell that starts at -cell, or at W or H, is the first that has nothing of the image.
-            cells = paddle.minimum(paddle.clip(centers + steps, min=-(self.s**j)), self.ends)
-            position = paddle.matmul(cells, self.select).astype(self.starts.dtype) + self.starts  # (B*n, C*g*g)
-            patches.append(paddle.gather(sums[j], position.flatten()).reshape(self.starts.shape))
-        return paddle.concat(patches, axis=1) if len(patches) > 1 else patches[0]
+        k, rows = len(sums), center.shape[0]
+        center = paddle.concat([center] * k) if k > 1 else center  # (k*B*n, 2)
+        cells = paddle.matmul(center, self.spread) + self.steps  # (k*B*n, 2*g)
+        cells = paddle.minimum(paddle.maximum(cells, self.before), self.behind)
+        positions = (paddle.matmul(cells, self.select).astype(self.starts.dtype) + self.starts).flatten()
+        if k == 1:
+            return paddle.gather(sums[0], positions).reshape([rows, -1])
+        patches = zip(sums, positions.reshape([k, -1]).unbind(0))
+        return paddle.concat([paddle.gather(*patch).reshape([rows, -1]) for patch in patches], axis=1)

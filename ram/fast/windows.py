@@ -43,6 +43,7 @@ class WindowReader:
         B, C, H, W = shape
         g, k, s = geometry[:3]
         self.w = w = g * s ** (k - 1)
+        self.before = w // 2 + geometry.offset  # from the first pixel of the widest patch to the center
         size = unit(W)
         units = min(W // size, (w + 2 * size - 2) // size)  # in a row of a window, wherever in a unit the patch starts
         h, v = min(H, w), units * size
@@ -78,7 +79,7 @@ class WindowReader:
     def read(self, pixels: paddle.Tensor, center: paddle.Tensor) -> paddle.Tensor:
         """Read the sums (B*n, k*C*g*g) of all cells of the glimpses around pixels `center` (B*n, 2), x and y."""
         B, C, g, k, h, v = self.sizes  # B*n in place of B
-        corner = center - self.w // 2  # (B, 2) first pixel of the widest patch
+        corner = center - self.before  # (B, 2) first pixel of the widest patch
         first = paddle.minimum(paddle.clip(paddle.floor(corner * self.scale), min=0), self.ends)  # (B, 2) unit and row
         position = paddle.matmul(first, self.select).astype(self.starts.dtype) + self.starts  # (B, h*C*units)
         window = paddle.gather(pixels, position.flatten()).reshape([B, h, C * v]).astype("float32")
