@@ -81,8 +81,8 @@ def retina_cases(draw):
 
 def fast_foveate(retina, whole=None):
     """What the fast retina makes of one look."""
-    fast = FastRetina(retina)
-    return lambda x, l: fast.look(fast.prepare(x, whole), l)
+    fast = FastRetina(retina, whole)
+    return lambda x, l: fast.look(fast.prepare(x), l)
 
 
 @pytest.mark.parametrize("foveate", [lambda retina: retina.foveate, fast_foveate], ids=["plain", "fast"])
@@ -117,9 +117,9 @@ def sums_cases(draw):
 @given(sums_cases())
 def test_whole_images_and_windows_give_the_same_bits(case):
     retina, images, looks = case
-    geometry, fast, x = retina.geometry, FastRetina(retina), paddle.to_tensor(images)
+    geometry, x = retina.geometry, paddle.to_tensor(images)
     shares = np.array([1 / 255 / (retina.s**j) ** 2 for j in range(retina.k)]).astype(F32)
-    scenes = {whole: fast.prepare(x, whole) for whole in (True, False)}
+    looks_at = {whole: fast_foveate(retina, whole) for whole in (True, False)}
     for l in looks:
         sums = []  # by NumPy, in whole numbers
         for image, corners in zip(images, geometry.corners(l, images.shape[2:])):
@@ -129,7 +129,7 @@ def test_whole_images_and_windows_give_the_same_bits(case):
                 patch = padded[:, top : top + retina.g * cell, left : left + retina.g * cell]
                 sums.append(patch.reshape(len(image), retina.g, cell, retina.g, cell).sum((2, 4)))
         expected = np.stack(sums).reshape(len(images), retina.k, -1).astype(F32) * shares[:, None]
-        phi = {whole: fast.look(scene, tensor(l)).numpy() for whole, scene in scenes.items()}
+        phi = {whole: foveate(x, tensor(l)).numpy() for whole, foveate in looks_at.items()}
         assert phi[True].tobytes() == phi[False].tobytes() == expected.tobytes()
         assert np.abs(phi[True] - retina.foveate(x, tensor(l)).numpy()).max() <= 1e-6
 
@@ -137,9 +137,9 @@ def test_whole_images_and_windows_give_the_same_bits(case):
 @pytest.mark.parametrize("side", [2100, 2047])
 def test_windows_of_images_beyond_the_exact_products_of_float32(side):
     x, retina = np.random.default_rng(0).integers(0, 256, (2, 3, side, 45), dtype=np.uint8), Retina(3, 2, 2)
-    x, fast = paddle.to_tensor(x), FastRetina(retina)
+    x = paddle.to_tensor(x)
     for l in (tensor([[-1, 1], [0.3, 0.9]]), tensor([[1, -1], [-2, 0.2]])):
-        phi = [fast.look(fast.prepare(x, whole), l).numpy() for whole in (True, False)]
+        phi = [fast_foveate(retina, whole)(x, l).numpy() for whole in (True, False)]
         assert phi[0].tobytes() == phi[1].tobytes()
         assert np.abs(phi[0] - retina.foveate(x, l).numpy()).max() <= 1e-6
 

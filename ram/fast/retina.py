@@ -48,24 +48,25 @@ class FastRetina:
 
     Args:
         retina: the plain retina, whose numbers are taken.
+        whole: whether cells are summed up over whole images; None: `reads_whole` decides.
     """
 
-    def __init__(self, retina: Retina):
+    def __init__(self, retina: Retina, whole: bool | None = None):
         self.geometry, self.unit_pixels = retina.geometry, retina.unit_pixels
+        self.whole = whole
         self._plans: dict[tuple, Plan] = {}  # by all that they depend on, since few shapes occur
 
     def matches(self, retina: Retina) -> bool:
         """Tell whether the geometry is still that of the plain retina."""
         return self.geometry == retina.geometry
 
-    def prepare(self, x: paddle.Tensor, whole: bool | None = None) -> Scene:
+    def prepare(self, x: paddle.Tensor) -> Scene:
         """Make images (B, C, H, W), uint8 or float, ready.
 
         Args:
             x: the images, which must not change while they are looked at.
-            whole: whether cells are summed up over whole images; None: `reads_whole` decides.
         """
-        whole = reads_whole(self.geometry, *x.shape[2:], x.dtype) if whole is None else whole
+        whole = reads_whole(self.geometry, *x.shape[2:], x.dtype) if self.whole is None else self.whole
         pixels = sum_cells(self.geometry, x) if whole else in_units(x)
         return Scene(tuple(x.shape), pixels, 1 / 255 if x.dtype == paddle.uint8 else 1.0)
 
