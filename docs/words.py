@@ -36,6 +36,8 @@ CHINESE = {
     "averaged weights": "权重平均",
     "weights": "权重",
     "what": "内容",
+    "1000 to 60": "1000 比 60",
+    "microseconds per image; side:": "每幅图像的微秒数；边长：",
     "networks": "网络",
     "data set": "数据集",
     "system": "系统",
@@ -110,7 +112,7 @@ CHINESE = {
 
 def translate(words: str, language: str) -> str:
     """Translate a heading or a word of a cell."""
-    return CHINESE[words] if language == "zh" else words
+    return CHINESE[words] if language == "zh" and not words.isdigit() else words
 
 
 def table(headings: list[str], rows: list[list], language: str) -> str:

@@ -84,8 +84,14 @@ def fastest(function, seconds: float) -> float:
     return min(times)
 
 
-def microseconds_of(reference: Reference) -> float:
-    """Let the reference take a step, and return the processor's microseconds (the clock's but on Linux)."""
+def steps_at(side: int) -> int:
+    """Return how many steps are timed: the processor's time of another process is known to a hundredth of a second."""
+    return max(1, SIDES[-2] // side)
+
+
+def microseconds_of(reference: Reference, side: int) -> float:
+    """Let the reference take steps, and return the processor's microseconds of each (the clock's but on Linux)."""
+    steps = steps_at(side)
 
     def used() -> float:
         with open(f"/proc/{reference.process.pid}/stat", encoding="ascii") as file:
@@ -93,15 +99,15 @@ def microseconds_of(reference: Reference) -> float:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     if not os.path.exists("/proc/self/stat"):
-        return 1e6 * reference.order("steps 1")["seconds"]
+        return 1e6 * reference.order(f"steps {steps}")["seconds"] / steps
     before = used()
-    reference.order("steps 1")
-    return 1e6 * (used() - before)
+    reference.order(f"steps {steps}")
+    return 1e6 * (used() - before) / steps
 
 
 def reference_at(side: int, case: Measured, other: Other) -> Reference:
-    """Start the reference on the first images of a case's batch."""
-    x, y = (part[: max(1, min(128, BYTES // side**2))] for part in case.batch)
+    """Start the reference on the images of a case's batch, in batches as large, one for each step."""
+    x, y = (np.concatenate(steps_at(side) * [part]) for part in case.batch)
     return Reference(other, case.config, {"train_x": x, "train_y": y, "valid_x": x[:1], "valid_y": y[:1]})
 
 
@@ -138,7 +144,7 @@ def measure(data_dir: str, other: Other | None, quick: bool = False) -> dict:
                     if (name, side) in cases:
                         cases[name, side].measure(seconds)
                 if side in references:
-                    took = microseconds_of(references[side])
+                    took = microseconds_of(references[side], side)
                     train["reference"][side].append(took / len(cases["conv", side].batch[1]))
             if number < 0:  # not counted
                 for row in (*train.values(), *evaluate.values(), copy):
