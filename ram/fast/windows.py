@@ -88,10 +88,9 @@ class WindowReader:
         steps = paddle.clip(steps, 0, self.w + 1).astype("int32") + self.patch_starts
         columns, rows = steps.split([k * v, h], axis=1)
         rows = paddle.gather(self.row_cells, rows.flatten()).reshape([B, h, k * g])
-        columns = paddle.gather(self.column_cells, columns.flatten()).reshape([B * k, v, g]).transpose([0, 2, 1])
+        columns = paddle.gather(self.column_cells, columns.flatten()).reshape([B * k, v, g])
         bands = paddle.matmul(rows, window, transpose_x=True)  # (B, k*g, C*v)
-        # Twice transposed, since the processor multiplies rows by rows faster than it multiplies rows by columns.
-        sums = paddle.matmul(bands.reshape([B * k, g * C, v]), columns, transpose_y=True)  # (B*k, g*C, g)
+        sums = paddle.matmul(bands.reshape([B * k, g * C, v]), columns)  # (B*k, g*C, g)
         if C > 1:
             sums = sums.reshape([B, k, g, C, g]).transpose([0, 1, 3, 2, 4])
         return sums.reshape([B, k * C * g * g])
