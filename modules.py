@@ -170,19 +170,20 @@ class ConvGlimpseNetwork(GlimpseNetwork):
     """
 
     FILTERS = 16, 32  # of conv1 and conv2
+    STRIDE = 2  # of conv2: its maps have half the side of a patch, and fc1 has a quarter of the weights
 
     def __init__(self, h_g: int, h_l: int, g: int, k: int, s: int, c: int):
         super().__init__(h_g, h_l, g, k, s, c)
         first, second = self.FILTERS
         self.patches = [-1, k * c, g, g]
         self.conv1 = nn.Conv2D(k * c, first, 3, padding=1)
-        self.conv2 = nn.Conv2D(first, second, 3, padding=1)
-        self.fc1 = nn.Linear(second * g * g, h_g)
+        self.conv2 = nn.Conv2D(first, second, 3, stride=self.STRIDE, padding=1)
+        self.fc1 = nn.Linear(second * math.ceil(g / self.STRIDE) ** 2, h_g)
 
     def forward(self, x: paddle.Tensor, l_t_prev: paddle.Tensor) -> paddle.Tensor:
         """Compute the glimpse features g_t (B, h_g + h_l) of images x (B, C, H, W) at locations (B, 2)."""
         phi = self.retina.foveate(x, l_t_prev).reshape(self.patches)  # (B, k*C, g, g)
-        maps = F.relu(self.conv2(F.relu(self.conv1(phi))))  # (B, 32, g, g)
+        maps = F.relu(self.conv2(F.relu(self.conv1(phi))))  # (B, 32, g/2, g/2)
         what = self.fc3(F.relu(self.fc1(maps.flatten(1))))  # (B, h_g + h_l)
         where = self.fc4(F.relu(self.fc2(l_t_prev)))  # (B, h_g + h_l)
         return F.relu(what + where)

@@ -25,7 +25,7 @@ from config import get_config
 from data_loader import get_test
 from model import Noise, draw_noise
 from modules import Geometry, Retina
-from ram.build import build, complete
+from ram.build import build, build_model, complete
 from ram.data import conversion, fitting, images, jpeg
 from ram.data.images import BadImage
 from ram.data.sources import DATASETS
@@ -118,11 +118,21 @@ def test_what_else_is_predicted_changes_no_bit(trained, own, capsys):
 
 @pytest.mark.parametrize("flags", [["--M=1"], ["--M=10"], ["--M=100"], ["--locations=mean"]], ids=lambda f: f[0])
 def test_no_company_of_images_changes_a_bit(flags, real_mnist):
-    """The published model, in batches that are filled with other images and in another order, and alone."""
     config = get_config(["--preset=mnist", "--ckpt_dir=./none", "--predict=x", *flags])
     model = build(complete(find(config), config), config)
-    count, order = 700 // config.M, np.random.default_rng(0).permutation(700 // config.M)
-    some = get_test(real_mnist()).images[:count]
+    check_company(model, config, get_test(real_mnist()).images[: 700 // config.M])
+
+
+def test_no_company_of_images_changes_a_bit_of_convolutions():
+    config = get_config(["--glimpse_network=conv", "--num_patches=2", "--glimpse_scale=2", "--predict=x"])
+    model = build_model(config, (1, 28, 28), 10)
+    model.initialize(1)
+    check_company(model, config, np.random.default_rng(0).integers(0, 256, (70, 1, 28, 28), dtype=np.uint8))
+
+
+def check_company(model, config, some):
+    """Predict images in batches that are filled with other images and in another order, and alone."""
+    count, order = len(some), np.random.default_rng(0).permutation(len(some))
     arguments = config.num_glimpses, config.M, config.locations, 1
     together = predict.look(model, some, *arguments)
     for indices in (order, order[: count // 2], *order[:5, None]):

@@ -25,7 +25,9 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
     """Name the first part in which the fast rollout of a model differs from the plain one; None where it does not.
 
     The plain rollout takes its glimpses at the locations of the fast one: where a choice is next to the border between
-    two pixels, rounding would otherwise lead to different glimpses. No weight and no gradient is changed.
+    two pixels, rounding would otherwise lead to different glimpses. A rectified unit within rounding of zero may be
+    active in one of the two rollouts alone, and the gradients differ: so a part has to differ along the mirrored paths,
+    too. No weight and no gradient is changed.
 
     Args:
         model: a `RecurrentAttention`.
@@ -35,6 +37,12 @@ def differing_part(model, x: paddle.Tensor, noise, loss: Callable | None = None)
     """
     if not fast.supports(model):
         return "a network that ram/fast does not know"
+    part = compare(model, x, noise, loss)
+    return part and compare(model, x, noise._replace(first=-noise.first, choices=-noise.choices), loss)
+
+
+def compare(model, x: paddle.Tensor, noise, loss: Callable | None) -> str | None:
+    """Name the first part that differs on this batch; see `differing_part`."""
     scene = fast.prepare(model, x)
     led = noise._replace(first=model.first_location(noise))
     with paddle.no_grad():

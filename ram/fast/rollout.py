@@ -103,8 +103,8 @@ class States(PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, tape: Tape, unit, g: int, *weights):
-        ctx.tape, ctx.unit, ctx.g = tape, unit, g
+    def forward(ctx, tape: Tape, unit, sensor, *weights):
+        ctx.tape, ctx.unit, ctx.sensor = tape, unit, sensor
         ctx.save_for_backward(*weights)
         return paddle.concat(tape.h)
 
@@ -135,7 +135,7 @@ class States(PyLayer):
         gradients += [d_h2h, gradients[-1].clone()]
         if filters:
             dseen = paddle.matmul(dwhat, w_fc1, transpose_y=True).split(T)
-            gradients += convolution.backward(tape.phi, tape.first, tape.seen, dseen, ctx.g, filters[2])
+            gradients += convolution.backward(tape.phi, tape.first, tape.seen, dseen, ctx.sensor, filters[2])
         return tuple(gradients)
 
 
@@ -230,7 +230,7 @@ def rollout(model, scene: Scene, noise):
 def differentiable(model, tape: Tape, noise):
     """Return the fields of a `Rollout` along the walk on a tape, with their gradients."""
     B, choices = noise.choices.shape[:2]
-    states = States.apply(tape, unit(model.rnn), model.sensor.retina.g, *state_weights(model))  # (T*B, D)
+    states = States.apply(tape, unit(model.rnn), model.sensor, *state_weights(model))  # (T*B, D)
     log_pi = baselines = paddle.zeros([B, choices], states.dtype)
     last = states
     if choices:
@@ -265,7 +265,7 @@ def walk(model, scene, noise) -> Tape:
     epsilons = noise.choices.unbind(1) if noise.choices.shape[1] else []
     for t in range(len(epsilons) + 1):
         phi = model.fast_retina.look(scene, l_t)
-        first, seen = convolution.forward(phi, s.retina.g, convolutions) if convolutions else (None, phi)
+        first, seen = convolution.forward(phi, s, convolutions) if convolutions else (None, phi)
         a_what = F.relu(paddle.matmul(seen, w_fc1) + b_fc1)
         a_where = F.relu(paddle.matmul(l_t, s.fc2.weight) + b_fc2)
         g_t = F.relu(paddle.matmul(a_what, s.fc3.weight) + paddle.matmul(a_where, s.fc4.weight) + b_glimpse)
