@@ -71,11 +71,12 @@ class Neighborhoods:
         near = [rows[:, y : y + g : stride, x : x + g : stride].ravel() for y in range(3) for x in range(3)]
         self.count = count = len(near[0])  # B*r*r
         self.near = paddle.to_tensor(np.stack(near, axis=1).ravel())
-        # Backward: in which neighborhood a pixel is neighbor i; in that behind all others, of zeros, where in none.
-        places = np.full((9, pixels + 1), count, "int32")
+        # Backward: a pixel is neighbor i of neighborhood n at place 9*n + i, and at place 9*count, a zero, of none.
+        places = np.full((9, pixels + 1), 9 * count, "int32")
         for i in range(9):
-            places[i, near[i]] = np.arange(count)
-        self.places = [paddle.to_tensor(places[i, :-1] * 9 + i) for i in range(9)]
+            places[i, near[i]] = 9 * np.arange(count, dtype="int32") + i
+        places = np.sort(places[:, :-1], axis=0)  # those of none last: with a stride of 2, at most 4 are others
+        self.places = [paddle.to_tensor(place) for place in places if place.min() < 9 * count]
 
     def gather(self, pixels: paddle.Tensor) -> paddle.Tensor:
         """Gather the neighborhoods (B*r*r, 9*C) of pixels (B*g*g, C)."""
