@@ -216,7 +216,7 @@ def test_name_tells_model_and_data():
 def test_flags_about_looking_are_refused():
     for name in LOOKING:
         words = {"policy": "random", "locations": "mean", "core": "lstm", "baseline": "learned", "reward": "right"}
-        words |= {"core_init": "glorot", "location_mean": "linear"}
+        words |= {"core_init": "glorot", "location_mean": "linear", "glimpse_network": "conv"}
         value = words.get(name, "1")
         with pytest.raises(UserError, match=f"--model=conv .* it has no --{name}$"):
             get_config(["--model=conv", f"--{name}={value}"])
