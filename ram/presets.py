@@ -63,6 +63,52 @@ PRESETS = {
         label_smoothing=0.2,  # classes overlap, and training images are learned by heart all the same
         epochs=200,
     )),
+    "mnist-conv": Preset("mnist with a convolutional glimpse network", dict(glimpse_network="conv")),
+    "translated-conv": Preset("translated with a convolutional glimpse network", dict(
+        dataset="translated_mnist", canvas_size=60,
+        augment_shift=0,  # where the digit lies is random anyway
+        patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
+        core="lstm", hidden_size=192, loc_hidden=64,  # finding needs memory
+        glimpse_network="conv", glimpse_hidden=256,  # fewer weights than without convolutions and with 512 units
+        std=0.4, std_end=0.05,  # a wide search that settles
+        reinforce_core=0.0, reward="right",  # the classification alone trains core and glimpse network
+        epochs=250,
+    )),
+    "cluttered60-conv": Preset("cluttered60 with a convolutional glimpse network", dict(
+        dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
+        augment_shift=0,  # where the digit lies is random anyway
+        patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
+        core="lstm", hidden_size=192, loc_hidden=64,  # finding needs memory
+        glimpse_network="conv", glimpse_hidden=256,  # fewer weights than without convolutions and with 512 units
+        std=0.4, std_end=0.05,  # a wide search that settles
+        first_reach=0.3,  # the first glimpse is near the middle, from where coarse patches show where the digit is
+        pixel_std=0.3,  # coarse patches are dim
+        reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
+        reward="probability",
+        epochs=150,
+    )),
+    "cluttered100-conv": Preset("cluttered100 with a convolutional glimpse network", dict(
+        dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
+        augment_shift=0,  # where the digit lies is random anyway
+        patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
+        core="lstm", hidden_size=192, loc_hidden=64,  # finding needs memory
+        glimpse_network="conv", glimpse_hidden=256,  # fewer weights than without convolutions and with 512 units
+        std=0.4, std_end=0.05,  # a wide search that settles
+        first_reach=0.3,  # the first glimpse is near the middle, from where coarse patches show where the digit is
+        pixel_std=0.3,  # coarse patches are dim
+        reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
+        reward="probability",
+        epochs=250,
+    )),
+    "fashion-conv": Preset("fashion with a convolutional glimpse network", dict(
+        dataset="fashion_mnist", pixel_mean=0.286, pixel_std=0.353,
+        patch_size=8, num_patches=3, glimpse_scale=2, num_glimpses=12,  # garments differ in details: many glimpses
+        glimpse_network="conv", glimpse_hidden=256, loc_hidden=64,
+        std=0.3, std_end=0.25,  # noise enough that no image is seen twice
+        augment_flip=True, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
+        label_smoothing=0.2,  # classes overlap, and training images are learned by heart all the same
+        epochs=200,
+    )),
     "cluttered60-random": Preset("cluttered60 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
         augment_shift=0,  # where the digit lies is random anyway

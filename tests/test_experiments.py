@@ -91,6 +91,9 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
         ram = f"12x12_2_k{patches}_cluttered_mnist_{side}x{pieces}_{sizes}_first0.3"
         expected = {f"ram_{glimpses}_{ram}_pixelstd0.3" for glimpses in (4, 6, 8)} | {f"ram_8_{ram}_random_pixelstd0.3"}
         assert rows[f"cluttered{side}.sh"] == expected
+    of_eight = {name for script in ("translated.sh", "cluttered60.sh", "cluttered100.sh") for name in rows[script]}
+    of_eight = {name for name in of_eight if name.startswith("ram_8") and "random" not in name} | rows["fashion.sh"]
+    assert rows["conv.sh"] == {"ram_6_8x8_1_conv", *(name.replace("_g512_", "_conv_g256_") for name in of_eight)}
     tasks = (
         "mnist",
         "translated_mnist_60",
