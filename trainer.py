@@ -212,12 +212,13 @@ class Trainer:
             update_average(self.pairs, decay)
 
     def batches(self):
-        """Yield this process's share of the rest of the epoch's batches, prepared by `num_workers` threads if any."""
+        """Yield this process's share of the rest of the epoch's batches; see `prepared_ahead`."""
         order = epoch_order(len(self.train), self.config.random_seed, self.epoch, self.config.shuffle)
         size, epoch = self.config.batch_size, self.epoch
         parts = [order[i * size : (i + 1) * size] for i in range(self.step, self.steps_per_epoch)]
         parts = [part[processes.share(len(part)).rows] for part in parts]
-        return prepared_ahead(lambda part: self.train.batch(part, epoch), parts, self.config.num_workers)
+        bytes_each = size * math.prod(self.train.image_shape)
+        return prepared_ahead(lambda part: self.train.batch(part, epoch), parts, self.config.num_workers, bytes_each)
 
     def train_epoch(self, stop: StopRequest) -> None:
         """Train to the end of the epoch under way, or until any process is asked to stop."""

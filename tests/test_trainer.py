@@ -17,6 +17,7 @@ from config import FLAGS, get_config
 from data_loader import Split
 from model import Noise, draw_noise
 from ram.build import load_weights
+from ram.data.ahead import prepared_ahead
 from ram.evaluation import EVAL_BATCH, Evaluation, batch_size, evaluate
 from ram.resume import check_state
 from ram.schedules import learning_rate
@@ -29,15 +30,14 @@ SMALL = "--hidden_size=16 --glimpse_hidden=12 --loc_hidden=8 --num_glimpses=3 --
 
 
 class RecordingSplit(Split):
-    """A split that notes which images were asked for, and may do something at the n-th batch."""
+    """A split that notes which images were asked for."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.asked, self.at_batch = [], {}
+        self.asked = []
 
     def batch(self, indices, epoch=0):
         self.asked.append((epoch, np.array(indices)))
-        self.at_batch.get(len(self.asked), lambda: None)()
         return super().batch(indices, epoch)
 
 
@@ -47,7 +47,10 @@ def make_split(name, count, seed=0, classes=10, shape=(1, 28, 28)):
 
 
 class Training:
-    """A trainer on 72 small images with all that it saved, five steps an epoch and the last one smaller."""
+    """A trainer on 72 small images with all that it saved, five steps an epoch and the last one smaller.
+
+    What `at_step` has for the n-th step is called before it.
+    """
 
     def __init__(self, *flags, train=None, valid=None):
         self.saved, self.best, self.logged = [], [], []
@@ -60,6 +63,13 @@ class Training:
             lambda weights: self.best.append(copy.deepcopy(weights)),
             lambda record, _: self.logged.append(record),
         )
+        self.at_step, self.step, self.real = {}, 0, self.trainer.train_step
+        self.trainer.train_step = self.train_step
+
+    def train_step(self, *batch):
+        self.step += 1
+        self.at_step.get(self.step, lambda: None)()
+        return self.real(*batch)
 
     def fit(self):
         self.trainer.fit()
@@ -226,7 +236,7 @@ def test_last_good_state_is_kept_when_a_weight_is_lost(name, value):
         weight = training.trainer.model.state_dict()[name]
         weight.set_value(np.full(weight.shape, value, np.float32))
 
-    training.trainer.train.at_batch = {8: spoil}  # the third step of the second epoch
+    training.at_step = {8: spoil}  # the third step of the second epoch
     with pytest.raises(NotFinite):
         training.fit()
     assert (training.saved[-1]["epoch"], training.saved[-1]["step"]) == (1, 2)
@@ -236,7 +246,7 @@ def test_last_good_state_is_kept_when_a_weight_is_lost(name, value):
 def test_weights_lost_in_the_last_step_are_not_saved_either():
     training = Training()
     training.trainer.update_average = lambda: None
-    training.trainer.train.at_batch = {5: lambda: setattr(training.trainer, "update", spoil)}
+    training.at_step = {5: lambda: setattr(training.trainer, "update", spoil)}
 
     def spoil():
         training.trainer.model.classifier.fc.bias.set_value(np.full(10, np.nan, np.float32))
@@ -250,7 +260,7 @@ def test_weights_lost_in_the_last_step_are_not_saved_either():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_saves_and_stops_at_the_next_step(number):
     training, before = Training(), signal.getsignal(number)
-    training.trainer.train.at_batch = {8: lambda: signal.raise_signal(number)}
+    training.at_step = {8: lambda: signal.raise_signal(number)}
     with pytest.raises(Interrupted, match="step 3 of epoch 2.*--resume=True") as caught:
         training.fit()
     assert caught.value.signum == number and isinstance(caught.value, KeyboardInterrupt)
@@ -361,7 +371,7 @@ def test_training_interrupted_at_every_step_ends_with_the_same_bits():
         training = Training()
         if state:
             training.trainer.load_state(state)
-        training.trainer.train.at_batch = {1: lambda: signal.raise_signal(signal.SIGTERM)}
+        training.at_step = {1: lambda: signal.raise_signal(signal.SIGTERM)}
         try:
             training.fit()
         except Interrupted:
@@ -779,6 +789,16 @@ def test_threads_that_prepare_batches_change_no_bit():
         threaded = Training(f"--num_workers={workers}").fit()
         alone = alone if alone.saved else alone.fit()
         assert same(threaded.result, alone.result)
+
+
+@pytest.mark.parametrize("size, together", [(1000, 8), (2**21, 4), (2**23, 1), (2**30, 1)])
+def test_small_batches_are_prepared_in_a_row_and_large_ones_alone(size, together):
+    prepared = []
+    batches = prepared_ahead(lambda part: (prepared.append(part), part)[1], list(range(20)), 0, size)
+    for number in range(20):
+        assert next(batches) == number
+        assert len(prepared) == min(20, (number // together + 1) * together)
+    assert next(batches, None) is None
 
 
 def test_trainings_in_one_process_do_not_influence_each_other():
