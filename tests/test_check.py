@@ -73,6 +73,12 @@ def test_edit_of_a_part_is_named(monkeypatch, part):
     assert part_of(*make()) == part
 
 
+def test_edit_of_the_convolutional_glimpse_network_is_named(monkeypatch):
+    forward = modules.ConvGlimpseNetwork.forward
+    monkeypatch.setattr(modules.ConvGlimpseNetwork, "forward", twice(forward))
+    assert part_of(*make(glimpse_network="conv")) == "ConvGlimpseNetwork.forward"
+
+
 def test_edit_that_changes_gradients_alone_is_named(monkeypatch):
     mean = modules.LocationNetwork.mean
     monkeypatch.setattr(modules.LocationNetwork, "mean", lambda self, h_t: mean(self, h_t.detach()))

@@ -66,15 +66,16 @@ class Neighborhoods:
 
     def __init__(self, B: int, g: int, stride: int):
         pixels = B * g * g
-        rows = np.full((B, g + 2, g + 2), pixels, "int32")  # a row behind all others, of zeros, stands for outside
+        dtype = "int32" if 9 * pixels < 2**31 else "int64"
+        rows = np.full((B, g + 2, g + 2), pixels, dtype)  # a row behind all others, of zeros, stands for outside
         rows[:, 1:-1, 1:-1] = np.arange(pixels).reshape(B, g, g)
         near = [rows[:, y : y + g : stride, x : x + g : stride].ravel() for y in range(3) for x in range(3)]
         self.count = count = len(near[0])  # B*r*r
         self.near = paddle.to_tensor(np.stack(near, axis=1).ravel())
         # Backward: a pixel is neighbor i of neighborhood n at place 9*n + i, and at place 9*count, a zero, of none.
-        places = np.full((9, pixels + 1), 9 * count, "int32")
+        places = np.full((9, pixels + 1), 9 * count, dtype)
         for i in range(9):
-            places[i, near[i]] = 9 * np.arange(count, dtype="int32") + i
+            places[i, near[i]] = 9 * np.arange(count, dtype=dtype) + i
         places = np.sort(places[:, :-1], axis=0)  # those of none last: with a stride of 2, at most 4 are others
         self.places = [paddle.to_tensor(place) for place in places if place.min() < 9 * count]
 
