@@ -50,6 +50,15 @@ def sums_int16() -> bool:
         return False
 
 
+@functools.cache
+def tensors_are_arrays() -> bool:
+    """Tell whether this version of Paddle shares tensors on the CPU with NumPy."""
+    try:
+        return bool(np.from_dlpack(paddle.ones([1], "int32")) == 1)
+    except (AttributeError, BufferError, RuntimeError, TypeError):
+        return False
+
+
 def shifted_sum(flat: paddle.Tensor, shift: int, count: int) -> paddle.Tensor:
     """Sum up `count` copies of an array, each shifted by `shift` more than the last, where they all overlap."""
     length = flat.shape[0] - (count - 1) * shift
@@ -105,5 +114,10 @@ class SumReader:
         positions = (paddle.matmul(cells, self.select).astype(self.starts.dtype) + self.starts).flatten()
         if k == 1:
             return paddle.gather(sums[0], positions).reshape([rows, -1])
-        patches = zip(sums, positions.reshape([k, -1]).unbind(0))
-        return paddle.concat([paddle.gather(*patch).reshape([rows, -1]) for patch in patches], axis=1)
+        positions = positions.reshape([k, rows, -1])
+        if positions.place.is_cpu_place() and tensors_are_arrays():  # NumPy gathers three times faster
+            patches = zip(map(np.from_dlpack, sums), np.from_dlpack(positions))
+            patches = [flat.take(at, mode="wrap") for flat, at in patches]  # "wrap" alone checks no position
+            return paddle.utils.dlpack.from_dlpack(np.concatenate(patches, axis=1).__dlpack__())
+        patches = zip(sums, positions.unbind(0))
+        return paddle.concat([paddle.gather(flat, at.flatten()).reshape([rows, -1]) for flat, at in patches], axis=1)
