@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The short ablations of docs/results.md: twenty epochs of MNIST, ten in clutter, 150 on 3,000 images of Fashion-MNIST.
+# The short ablations of docs/results.md: twenty epochs of MNIST, ten of paper-mnist and in clutter, 150 on 3,000 images of
+# Fashion-MNIST.
 # The validation counts; the test set is not used.
 # Usage: bash experiments/short.sh [flags of main.py for all its commands]
 # One seed each. On two cores MNIST's take two minutes each, the others three to seven.
@@ -22,6 +23,17 @@ variant mnist-std-0.05 --epochs=20 --std=0.05 "$@"
 variant mnist-std-0.15 --epochs=20 --std=0.15 "$@"
 variant mnist-random --epochs=20 --policy=random "$@"
 variant mnist-center --epochs=20 --policy=center "$@"
+
+paper="--preset=paper-mnist --epochs=10"
+fast="--init_lr=0.01 --reinforce_weight=0.01" # the location network learns as fast, all else three times as fast
+variant paper $paper "$@"
+variant paper-weight-1 $paper --reinforce_weight=1 "$@"
+variant paper-std-0.11 $paper --std=0.11 "$@"
+variant paper-std-0.11-core-drawn $paper --std=0.11 --core_init=glorot "$@"
+variant paper-fast $paper --std=0.11 $fast "$@"
+variant paper-fast-std-0.05 $paper --std=0.05 $fast "$@"
+variant paper-fast-core-drawn $paper --std=0.11 --core_init=glorot $fast "$@"
+variant paper-fast-std-0.22 $paper --std=0.22 --init_lr=0.01 "$@"
 
 none="--reinforce_core=0 --reward=right" # of the two changes to REINFORCE
 first=--first_reach=1

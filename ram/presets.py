@@ -136,26 +136,26 @@ PRESETS = {
         epochs=250,
     )),
     "paper-mnist": Preset("the paper's model and optimizer on MNIST: SGD, momentum 0.9, batch 20, rate to 0", dict(
-        location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
-        core_init="glorot",
+        location_mean="linear", std=0.15, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
+        core_init="identity",  # left open; drawn like the others, it learns more slowly
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.01, lr_schedule="linear",  # to 0
-        epochs=200, train_patience=200,
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
+        epochs=300, train_patience=300,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
         M=1, valid_M=1,  # one path, as the paper has it
     )),
     "paper-mnist7": Preset("the same with 7 glimpses", dict(
         num_glimpses=7,
-        location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
-        core_init="glorot",
+        location_mean="linear", std=0.15, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
+        core_init="identity",  # left open; drawn like the others, it learns more slowly
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.01, lr_schedule="linear",  # to 0
-        epochs=200, train_patience=200,
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
+        epochs=300, train_patience=300,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
         M=1, valid_M=1,  # one path, as the paper has it
@@ -163,12 +163,12 @@ PRESETS = {
     "paper-translated": Preset("the same on translated MNIST", dict(
         dataset="translated_mnist", canvas_size=60,
         patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
-        location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
-        core_init="glorot",
+        location_mean="linear", std=0.15, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
+        core_init="identity",  # left open; drawn like the others, it learns more slowly
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.01, lr_schedule="linear",  # to 0
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -177,12 +177,12 @@ PRESETS = {
     "paper-cluttered60": Preset("the same on cluttered MNIST 60x60", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
         patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
-        location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
-        core_init="glorot",
+        location_mean="linear", std=0.15, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
+        core_init="identity",  # left open; drawn like the others, it learns more slowly
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.01, lr_schedule="linear",  # to 0
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -191,12 +191,12 @@ PRESETS = {
     "paper-cluttered100": Preset("the same on cluttered MNIST 100x100", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
-        location_mean="linear", std=0.11, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
-        core_init="glorot",
+        location_mean="linear", std=0.15, std_end=None,  # the mean is linear in h_t; one standard deviation throughout
+        core_init="identity",  # left open; drawn like the others, it learns more slowly
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.01, lr_schedule="linear",  # to 0
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -208,7 +208,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.01,  # the source leaves it open; with this, its claim is passed within five epochs
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=100,
@@ -223,7 +223,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with 1, the mean runs off the image in the first epoch
+        reinforce_weight=0.01,  # the source leaves it open; as in keras-mnist
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=200,
