@@ -213,7 +213,7 @@ def test_every_preset_sets_flags_that_exist_to_values_that_are_allowed(name):
 
 
 def test_what_reinforce_trains_and_for_what_reward_in_the_presets():
-    of_default = {"mnist", "mnist7", "fashion", "mnist-conv", "fashion-conv"}
+    of_default = {"mnist", "mnist7", "mnist-quick", "fashion", "mnist-conv", "fashion-conv"}
     for name in PRESETS:
         config = get_config([f"--preset={name}"])
         share = 0.5 if name.startswith("cluttered") else 0.1 if name in of_default else 0
