@@ -14,7 +14,7 @@ from ram.system import processes
 from utils import image_tensor, printable, to_tensor
 
 EVAL_BATCH = 500  # images of up to 128x128 pixels
-LARGE_BATCH, BYTES = 128, 2**27  # larger images, at most
+LARGE_BATCH, BYTES = 128, 2**26  # larger images, at most
 
 
 def batch_size(image_shape: tuple[int, int, int]) -> int:
