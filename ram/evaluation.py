@@ -14,17 +14,14 @@ from ram.system import processes
 from utils import image_tensor, printable, to_tensor
 
 EVAL_BATCH = 500  # images of up to 128x128 pixels
-LARGE_BATCH, BYTES = 128, 2**26  # larger images, at most
 
 
 def batch_size(image_shape: tuple[int, int, int]) -> int:
-    """Return how many images (C, H, W) are evaluated at once: fewer above 128x128 pixels, and of huge ones fewer still.
+    """Return how many images (C, H, W) are evaluated at once: fewer from 128x128 on, the more pixels in a row.
 
     It depends on nothing else, so that no flag changes the rounding of an evaluation.
     """
-    if math.prod(image_shape[1:]) <= 128 * 128:
-        return EVAL_BATCH
-    return max(1, min(LARGE_BATCH, BYTES // math.prod(image_shape)))
+    return max(1, round(EVAL_BATCH * min(1, 128 / math.sqrt(math.prod(image_shape[1:])))))
 
 
 class Evaluation(NamedTuple):
