@@ -105,7 +105,8 @@ def test_large_images_are_checked_by_fewer():
 
 
 def test_large_batches_share_their_memory_and_outlive_the_array():
-    for shape, shared in (((128, 1, 60, 60), False), ((17, 1, 1000, 1000), True)):
+    sharing = int(paddle.__version__.split(".")[0]) >= 3  # before, they are copied
+    for shape, shared in (((128, 1, 60, 60), False), ((17, 1, 1000, 1000), sharing)):
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         x, kept = image_tensor(images), images.copy()
         images[0, 0, 0, 0] += 1
