@@ -26,8 +26,6 @@ from utils import UserError, file_access, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: the size that the data set's images were scaled to before placing
 ROLLOUTS_AT_ONCE, PIXELS_AT_ONCE = 64, 2**24  # in a batch
-
-
 PENS = 3  # colors that a path is drawn with
 
 
@@ -69,8 +67,8 @@ def predict(config, trained: Trained, out) -> int:
                 skipped.append((path, str(error)))
                 skip(*skipped[-1])
 
-    pairs, at_once = read(), max(1, rollouts_at_once(trained.image_shape) // config.M)
-    while group := list(itertools.islice(pairs, at_once)):
+    pairs = read()
+    while group := list(itertools.islice(pairs, rollouts_at_once(trained.image_shape))):  # few rows only fill a batch
         fitted_images = np.stack([image for _, image in group])
         answers = look(model, fitted_images, config.num_glimpses, config.M, config.locations, config.random_seed)
         for (path, image), prediction in zip(group, answers):
@@ -236,15 +234,15 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, geometry: 
     """
     _, height, width = image.shape
     scale = max(1, 448 // max(height, width))  # whole, so that every pixel stays a square
-    picture = few_colors(image).resize((width * scale, height * scale), Image.NEAREST)
+    picture = as_picture(image).resize((width * scale, height * scale), Image.NEAREST)
     if geometry is not None:
         draw_path(picture, locations, (height, width), scale, geometry)
     with file_access("write", path):
         picture.save(path, compress_type=zlib.Z_RLE)  # a third faster, a quarter larger
 
 
-def few_colors(image: np.ndarray) -> Image.Image:
-    """Make a picture of an image (C, H, W), which is written six times faster where a palette holds all its colors."""
+def as_picture(image: np.ndarray) -> Image.Image:
+    """Make a picture of an image (C, H, W) uint8; with a palette, where that is enough, it is written sooner."""
     pixels = np.broadcast_to(image, (3, *image.shape[1:])).astype("int32")
     colors, index = np.unique(pixels[0] << 16 | pixels[1] << 8 | pixels[2], return_inverse=True)
     if len(colors) > 256 - PENS:
