@@ -97,7 +97,7 @@ class RecurrentAttention(nn.Layer):
         unit_pixels: how many pixels from the middle of the image a location of 1 is; None: at its border.
         crop_offset: pixels that all patches lie further up and left, see `Retina`.
         first_reach: the first glimpse is uniform in [-first_reach, first_reach] on each axis: 1 is anywhere.
-        policy: "learned", or "random" or "center" to show what learning is worth.
+        policy: "learned", or "random" (after the first glimpse) or "center" to show what learning is worth.
         core: "relu", the paper's for classification, or "lstm".
         reinforce_core: share of REINFORCE's gradient that core and glimpse network get, see `LocationNetwork`.
         location_mean: the policy's mean is "tanh" of a hidden layer's, or "linear" in h_t, see `LocationNetwork`.
@@ -197,8 +197,11 @@ class RecurrentAttention(nn.Layer):
             l_t = along[:, t + 1] if t + 1 < led else chosen
 
     def first_location(self, noise: Noise) -> paddle.Tensor:
-        """Return where the first glimpse is taken (B, 2): uniform within `first_reach` of the middle."""
-        reach = {"learned": self.first_reach, "random": 1.0, "center": 0.0}[self.locator.policy]
+        """Return where the first glimpse is taken (B, 2): uniform within `first_reach` of the middle.
+
+        Random locations start as the learned ones do, so that the two differ in nothing but what is chosen.
+        """
+        reach = 0.0 if self.locator.policy == "center" else self.first_reach
         return noise.first if reach == 1 else noise.first * reach
 
     def plain_rollout(self, x: paddle.Tensor, noise: Noise, along: paddle.Tensor | None = None) -> Rollout:
