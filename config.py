@@ -254,8 +254,8 @@ GROUPS = {
             "policy",
             ("learned", "random", "center"),
             "learned",
-            "where to look: learned; or after the first glimpse uniformly random, or always in the middle, to measure what "
-            "learning is worth",
+            "where to look: learned; or after the first glimpse uniformly random, or always in the middle, to measure "
+            "what learning is worth",
             "model",
             looking=True,
             mark="",

@@ -15,12 +15,35 @@ IMAGES = RESULTS["test_images"]
 PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
 
 
-def tests(preset: str, paths: str, M: int) -> list[float] | None:
-    """Return the test errors of a preset in percent, one per noise seed; None where it was not tested so."""
+def tests(training: dict, paths: str, M: int) -> list[float] | None:
+    """Return the test errors of a training in percent, one per noise seed; None where it was not tested so."""
     for test in RESULTS["tests"]:
-        if (test["preset"], test["paths"], test["M"]) == (preset, paths, M):
+        trained = (test["preset"], test.get("training_seed", 1))  # the seed is said where it is not 1
+        if (*trained, test["paths"], test["M"]) == (training["preset"], training["seed"], paths, M):
             return test["errors"]
     return None
+
+
+def seeds(preset: str) -> list[dict]:
+    """List the trainings of a preset, one per seed."""
+    return [training for training in RESULTS["trainings"] if training["preset"] == preset]
+
+
+def first_seeds() -> list[dict]:
+    """List the trainings, each preset once."""
+    return [training for training in RESULTS["trainings"] if seeds(training["preset"])[0] is training]
+
+
+def group_error(group: list[dict], paths: str, M: int) -> tuple[float, float | None] | None:
+    """Return the mean error of some trainings of a preset, and its spread.
+
+    That of several is over the trainings, each with the mean of its noise seeds; that of one is over its noise seeds.
+    """
+    errors = [found for found in (tests(training, paths, M) for training in group) if found]
+    if not errors:
+        return None
+    values = errors[0] if len(errors) == 1 else [mean(of_training) for of_training in errors]
+    return mean(values), stdev(values) if len(values) > 1 else None
 
 
 def sampling_error(error: float, images: int = IMAGES) -> float:
@@ -50,27 +73,27 @@ def same_retina(claim: dict) -> bool:
     return "model" not in system(claim) and "scales" not in claim
 
 
-def comparison(training: dict, paths: str, M: int) -> tuple[float, dict, float, float] | None:
+def comparison(group: list[dict], paths: str, M: int) -> tuple[float, dict, float, float] | None:
     """Compare with the lowest claim: our error, the claim, the difference and twice its standard error.
 
     None where there is no claim with as many paths and the same retina, and for random locations, which are a
-    comparison themselves.
+    comparison themselves. All trainings are tested on the same images, so more of them have no smaller sampling error.
     """
-    errors, rivals = tests(training["preset"], paths, M), claims(training, M)
-    if not errors or not rivals or "random_of" in task_of(training):
+    found, rivals = group_error(group, paths, M), claims(group[0], M)
+    if not found or not rivals or "random_of" in task_of(group[0]):
         return None
-    lowest, ours = min(rivals, key=error_of), mean(errors)
+    lowest, ours = min(rivals, key=error_of), found[0]
     theirs = sampling_error(error_of(lowest), system(lowest).get("images", IMAGES))
     return ours, lowest, error_of(lowest) - ours, 2 * sqrt(sampling_error(ours) ** 2 + theirs**2)
 
 
-def measured(training: dict, paths: str, M: int) -> str | None:
-    """Write our error, with its spread over noise seeds; bold if it is clearly lower than every claim like it."""
-    errors = tests(training["preset"], paths, M)
-    if errors is None:
+def measured(group: list[dict], paths: str, M: int) -> str | None:
+    """Write our error, with its spread; bold if it is clearly lower than every claim like it."""
+    found = group_error(group, paths, M)
+    if found is None:
         return None
-    text = f"{mean(errors):.2f}" + (f" +- {stdev(errors):.2f}" if len(errors) > 1 else "")
-    compared = comparison(training, paths, M)
+    text = f"{found[0]:.2f}" + (f" +- {found[1]:.2f}" if found[1] is not None else "")
+    compared = comparison(group, paths, M)
     return f"**{text}**" if compared and compared[2] > compared[3] else text
 
 
@@ -102,14 +125,14 @@ def results(language: str) -> str:
     """Make the table of test errors: a row per published model."""
     rows = []
     for training in RESULTS["trainings"]:
-        errors = [mean(tests(training["preset"], *PATHS[i])) for i in (0, 2)]
+        errors = [mean(tests(training, *PATHS[i])) for i in (0, 2)]
         task = task_of(training)
         rows.append(
             [
                 task["name"][language],
                 retina(task["patch_size"], task["scales"], language),
                 training["glimpses"],
-                *(measured(training, paths, M) for paths, M in PATHS),
+                *(measured([training], paths, M) for paths, M in PATHS),
                 " / ".join(f"{sampling_error(error):.2f}" for error in errors),
                 training["seed"],
                 f"`{training['preset']}`",
@@ -120,9 +143,9 @@ def results(language: str) -> str:
 
 
 def results_short(language: str) -> str:
-    """Make the README's table: a row per task, with the paper's figure and the best claims with one and ten paths."""
+    """Make the README's table: a row per preset, with the paper's figure and the best claims with one and ten paths."""
     rows = []
-    for training in RESULTS["trainings"]:
+    for training in first_seeds():
         task = task_of(training)
         if "random_of" in task:
             continue
@@ -134,10 +157,10 @@ def results_short(language: str) -> str:
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
                 training["glimpses"],
-                measured(training, "sampled", 1),
+                measured(seeds(training["preset"]), "sampled", 1),
                 paper[0] if paper else None,
                 best_claim(training, 1, language),
-                measured(training, "sampled", 10),
+                measured(seeds(training["preset"]), "sampled", 10),
                 best_claim(training, 10, language),
             ]
         )
@@ -217,9 +240,9 @@ def all_claims(language: str, others: bool) -> str:
 def comparisons(language: str) -> str:
     """Make the table of what is bold and why: each of our figures beside the lowest claim like it."""
     rows = []
-    for training in RESULTS["trainings"]:
+    for training in first_seeds():
         for (paths, M), words in zip(PATHS, ("one sampled path", "one path of the means", "ten sampled paths")):
-            compared = comparison(training, paths, M)
+            compared = comparison(seeds(training["preset"]), paths, M)
             if compared:
                 ours, claim, difference, bound = compared
                 rows.append(
@@ -249,7 +272,7 @@ def looking(language: str) -> str:
             if claim["system"] == "paper" and claim["glimpses"] == 8:
                 paper[claim["task"]] = error_of(claim)
         for M, words in ((1, "one sampled path"), (10, "ten sampled paths")):
-            errors = [mean(tests(preset, "sampled", M)) for preset in (learned, name)]
+            errors = [group_error(seeds(preset), "sampled", M)[0] for preset in (learned, name)]
             rows.append(
                 [
                     RESULTS["tasks"][learned]["name"][language],
@@ -271,7 +294,7 @@ def reproductions(language: str) -> str:
     for training in RESULTS["reproductions"]:
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
-        one = tests(training["preset"], "sampled", 1)
+        one = tests(training, "sampled", 1)
         rows.append(
             [
                 f"`{training['command']}`",

@@ -46,7 +46,8 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
 def origin(trained: Trained) -> Origin:
     """Describe the file of the weights: its name, whether it is published, and the seed of its training."""
     sha256 = hashlib.sha256(checkpoint.file_bytes(trained.path)).hexdigest()
-    presets = [name for name in published.names() if read_facts(published.path_of(name))["sha256"] == sha256]
+    files = [(name, published.path_of(name, seed)) for name in published.names() for seed in published.seeds(name)]
+    presets = [name for name, path in files if read_facts(path)["sha256"] == sha256]
     seed = trained.settings.get("random_seed")
     return Origin(
         os.path.basename(trained.path), sha256, presets[0] if presets else None, seed if type(seed) is int else None

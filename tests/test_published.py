@@ -34,6 +34,7 @@ from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
 
+FILES = [(name, seed) for name in published.names() for seed in published.seeds(name)]
 RUNS = {name: run_name(get_config([f"--preset={name}"])) for name in ("mnist", "cluttered60")}
 PRECISIONS = {"mnist": np.float32, "cluttered60": np.float16}  # the larger model would have more than 3 MB
 SHORT = {"limit": 160, "epochs": 2, "batch_size": 32, "init_lr": 0.01, "ema": 0.9}
@@ -111,25 +112,28 @@ def content(folder):
 # ---- every published pair, today's and the small ones
 
 
-def check_pair(folder, name):
+def check_pair(folder, name, seed=1):
     """What has to be true of every published model; returns its description."""
-    weights, facts = folder / f"{name}.safetensors", json.loads((folder / f"{name}.json").read_text())
+    weights = folder / Path(published.path_of(name, seed)).name
+    facts = json.loads(weights.with_suffix(".json").read_text())
     assert facts.keys() == FACTS.keys()
     assert facts["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert weights.stat().st_size < 3_000_000
     assert set(facts["settings"]) == set(IN_FILES) - set(PATHS), "they name every flag"
     config = published.trained_as(facts["settings"], name)
     assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
-    assert facts["seed"] == config.random_seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
+    assert (
+        facts["seed"] == config.random_seed == seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
+    )
     for errors in (facts["valid_error"], facts["test_error"]):
         assert errors.keys() == {"M=1", "M=10"} and all(0 <= error <= 100 for error in errors.values())
-    load_weights(build_model(config, facts["image_shape"], facts["num_classes"]), published.load(name).weights)
+    load_weights(build_model(config, facts["image_shape"], facts["num_classes"]), published.load(name, seed).weights)
     return facts
 
 
-@pytest.mark.parametrize("name", published.names())
-def test_what_is_in_the_repository(name):
-    facts = check_pair(Path(published.FOLDER), name)
+@pytest.mark.parametrize("name, seed", FILES)
+def test_what_is_in_the_repository(name, seed):
+    facts = check_pair(Path(published.FOLDER), name, seed)
     today = settings(get_config([f"--preset={name}"]))
     assert not differences(facts["settings"], today), "--preset trains what is published"
 
@@ -137,7 +141,9 @@ def test_what_is_in_the_repository(name):
 def test_no_other_file_is_in_the_repository():
     folder = Path(published.FOLDER)
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    assert found == {f"{name}.{ending}" for name in published.names() for ending in ("json", "safetensors")}
+    weights = [Path(published.path_of(*file)) for file in FILES]
+    assert found == {path.with_suffix(ending).name for path in weights for ending in (".json", ".safetensors")}
+    assert sum((folder / path.name).stat().st_size for path in weights) < 40_000_000
 
 
 def test_git_tracks_the_folder_and_no_other_checkpoint():
@@ -145,20 +151,22 @@ def test_git_tracks_the_folder_and_no_other_checkpoint():
     assert lines.index("/ckpt/*") < lines.index("!/ckpt/published/")
 
 
-@pytest.mark.parametrize(
-    "name", ["mnist", "cluttered60", *long_test(*sorted({*published.names()} - {"mnist", "cluttered60"}))]
-)
-def test_real_error_is_the_published_one(real_mnist, name, tmp_path, capsys):
+ALWAYS = [("mnist", 1), ("cluttered60", 1)]
+
+
+@pytest.mark.parametrize("file", [*ALWAYS, *long_test(*sorted({*FILES} - {*ALWAYS}))], ids=str)
+def test_real_error_is_the_published_one(real_mnist, file, tmp_path, capsys):
     """One rollout, since ten take ten times as long."""
-    folder = real_mnist().data_dir
+    name, seed = file
+    folder, path = real_mnist().data_dir, published.path_of(name, seed)
     arguments = [f"--preset={name}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
-    settings = published.load(name).settings
+    settings = published.load(name, seed).settings
     source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
     if source != "mnist" and not Path(folder, source).is_dir():
         pytest.skip(f"{source} is not there")
-    main.main(get_config(arguments))
+    main.main(get_config([*arguments, *[f"--weights={path}"] * (seed != 1)]))
     error = float(re.search(TEST_LINES, capsys.readouterr().out)[8])
-    assert error == pytest.approx(read_facts(published.path_of(name))["test_error"]["M=1"], abs=0.0501)
+    assert error == pytest.approx(read_facts(path)["test_error"]["M=1"], abs=0.0501)
 
 
 # ---- publishing
@@ -210,6 +218,27 @@ def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
     assert content(folder) == before
     publish(trained, tiny_mnist, "mnist", "mnist", "--force", "--hardware=an abacus")
     assert check_pair(folder, "mnist")["hardware"] == "an abacus"
+
+
+def test_another_seed_has_a_file_of_its_own(folder, tiny_mnist, tmp_path, capsys, run):
+    before, root, seed = content(folder), tmp_path / "another", 3
+    with short_presets():
+        main.main(get_config(flags(root, tiny_mnist, "--preset=mnist", "--plot_freq=0", f"--random_seed={seed}")))
+        best = str(root / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams")
+        asked = [best, "--name=mnist", f"--data_dir={tiny_mnist.folder}"]
+        publishing.main(publishing.get_arguments(asked))
+        assert "mnist_seed3.safetensors is published already" in refusal(
+            publishing.main, publishing.get_arguments(asked)
+        )
+    after = content(folder)
+    assert after.items() > before.items() and {*after} - {*before} == {"mnist_seed3.safetensors", "mnist_seed3.json"}
+    facts = check_pair(folder, "mnist", seed)
+    assert published.seeds("mnist") == [1, 3] and published.seeds("cluttered60") == [1]
+    capsys.readouterr()
+    run("--is_train=False", "--M=1", f"--weights={folder / 'mnist_seed3.safetensors'}")
+    assert re.fullmatch(TEST_LINES, capsys.readouterr().out)[8] == f"{facts['test_error']['M=1']:.2f}"
+    run("--is_train=False", "--M=1", "--preset=mnist", f"--random_seed={seed}")  # the seed of the noise
+    assert "mnist.safetensors" in capsys.readouterr().out
 
 
 def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):

@@ -23,28 +23,31 @@ import tables
 
 RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
 TRAININGS = [*RESULTS["trainings"], *RESULTS["reproductions"]]
-PRESETS = [training["preset"] for training in TRAININGS]
+MODELS = [(training["preset"], training["seed"]) for training in TRAININGS]
 
 
-def measured(preset: str, paths: str, M: int) -> dict | None:
-    found = [test for test in RESULTS["tests"] if (test["preset"], test["paths"], test["M"]) == (preset, paths, M)]
+def measured(model: tuple[str, int], paths: str, M: int) -> dict | None:
+    tests = [test for test in RESULTS["tests"] if (test["preset"], test.get("training_seed", 1)) == model]
+    found = [test for test in tests if (test["paths"], test["M"]) == (paths, M)]
     assert len(found) <= 1, "measured twice"
     return found[0] if found else None
 
 
 def test_every_published_model_has_its_rows():
-    assert len(PRESETS) == len(set(PRESETS)) and set(PRESETS) == set(published.names())
-    for preset in PRESETS:
-        one, ten = measured(preset, "sampled", 1), measured(preset, "sampled", 10)
+    there = [(name, seed) for name in published.names() for seed in published.seeds(name)]
+    assert len(MODELS) == len(set(MODELS)) and set(MODELS) == set(there)
+    for model in MODELS:
+        one, ten = measured(model, "sampled", 1), measured(model, "sampled", 10)
         assert one["noise_seeds"] == [1, 2, 3, 4, 5] and ten["noise_seeds"] == [1]
         # Locations that are drawn have no means.
-        assert bool(measured(preset, "mean", 1)) == (get_config([f"--preset={preset}"]).policy == "learned")
+        assert bool(measured(model, "mean", 1)) == (get_config([f"--preset={model[0]}"]).policy == "learned")
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=PRESETS)
+@pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
 def test_rows_are_what_is_published(training):
-    name = training["preset"]
-    facts = json.loads((ROOT / "ckpt" / "published" / f"{name}.json").read_text(encoding="utf-8"))
+    name = (training["preset"], training["seed"])
+    path = ROOT / published.path_of(*name)
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     settings, task = facts["settings"], RESULTS["tasks"][training["task"]]
     assert measured(name, "sampled", 1)["errors"][0] == facts["test_error"]["M=1"]
     assert measured(name, "sampled", 10)["errors"] == [facts["test_error"]["M=10"]]
@@ -56,8 +59,9 @@ def test_rows_are_what_is_published(training):
     assert training["averaged"] == bool(settings["ema"])
     augmentations = [settings.get(f"augment_{how}") for how in ("shift", "rotate", "scale", "shear", "flip")]
     assert training["augmented"] == any(augmentations)
-    weights = load_file(ROOT / "ckpt" / "published" / f"{name}.safetensors")
-    assert {str(array.dtype) for array in weights.values()} == {training["precision"]}
+    assert {str(array.dtype) for array in load_file(path).values()} == {training["precision"]}
+    config = get_config(training["command"].split()[2:])
+    assert (config.preset, config.random_seed, config.is_train) == (*name, True)
 
 
 def test_commands_are_understood_and_say_what_was_measured():
@@ -67,6 +71,8 @@ def test_commands_are_understood_and_say_what_was_measured():
         config = get_config(command[2:])
         assert (config.preset, config.is_train, config.locations) == (test["preset"], False, test["paths"])
         assert test["paths"] == "mean" or config.M == test["M"]
+        seed = test.get("training_seed", 1)
+        assert config.weights == (None if seed == 1 else f"ckpt/published/{test['preset']}_seed{seed}.safetensors")
         assert ("--random_seed=S" in test["command"]) == (len(test["noise_seeds"] or [1]) > 1)
         assert len(test["errors"]) == len(test["noise_seeds"] or [1])
     for part in (*RESULTS["ablations"].values(), RESULTS["folders"]):
@@ -85,7 +91,7 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     for row, training in zip(rows, RESULTS["trainings"]):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         for cell, (paths, M) in zip(cells[3:6], (("sampled", 1), ("mean", 1), ("sampled", 10))):
-            test = measured(training["preset"], paths, M)
+            test = measured((training["preset"], training["seed"]), paths, M)
             if test is None:
                 assert cell == "-"
                 continue
@@ -103,6 +109,23 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     assert seen == {True, False}
 
 
+def test_several_trainings_of_a_preset_are_one_row_of_readme(monkeypatch):
+    """Their mean, and its spread over the trainings; in docs/results.md each has a row of its own."""
+    (first,) = (
+        training for training in RESULTS["trainings"] if (training["preset"], training["seed"]) == ("mnist7", 1)
+    )
+    second = {**first, "seed": 22, "command": first["command"] + " --random_seed=22"}
+    of_first = measured(("mnist7", 1), "sampled", 1)
+    shared = [{**test, "training_seed": 22} for test in RESULTS["tests"] if test["preset"] == "mnist7"]
+    of_second = [{**test, "errors": [error + 0.2 for error in test["errors"]]} for test in shared]
+    monkeypatch.setitem(tables.RESULTS, "trainings", [first, second])
+    monkeypatch.setitem(tables.RESULTS, "tests", [*RESULTS["tests"], *of_second])
+    assert len(tables.results("en").splitlines()) == 2 + 2
+    (row,) = tables.results_short("en").splitlines()[2:]
+    assert f"| {mean(of_first['errors']) + 0.1:.2f} +- 0.14 |" in row
+    assert len(tables.comparisons("en").splitlines()) == 2 + 3
+
+
 def test_claims_are_linked_and_other_models_take_no_claims_place():
     assert {claim["system"] for claim in RESULTS["claims"]} == set(RESULTS["systems"])
     for name, system in RESULTS["systems"].items():
@@ -117,7 +140,7 @@ def test_claims_are_linked_and_other_models_take_no_claims_place():
 def test_a_reproduction_stands_beside_its_claim(monkeypatch):
     training = {**RESULTS["trainings"][0], "system": "paddle"}
     monkeypatch.setitem(tables.RESULTS, "reproductions", [training])
-    errors = measured(training["preset"], "sampled", 1)["errors"]
+    errors = measured((training["preset"], 1), "sampled", 1)["errors"]
     (row,) = tables.reproductions("en").splitlines()[2:]
     link = RESULTS["systems"]["paddle"]["link"]
     assert f"| {mean(errors):.2f} +- " in row and f"| [2.12]({link}) (older Paddle version, 6 glimpses) |" in row

@@ -1,12 +1,16 @@
 """Read published weights: `ckpt/published/<preset>.safetensors`, each with a description in the JSON beside it.
 
-The files are in the project's own folder, whatever --ckpt_dir is, and training never changes them.
+The files are in the project's own folder, whatever --ckpt_dir is, and training never changes them. Where a preset was
+trained with other seeds than 1, too, `<preset>_seed<S>.safetensors` are these: they show the spread, and --weights
+takes them; the preset itself stands for seed 1 alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+import re
 
 from config import FREE, get_config, run_name
 from ram.presets import PRESETS
@@ -17,14 +21,22 @@ from utils import UserError
 FOLDER = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "ckpt", "published")
 
 
-def path_of(name: str) -> str:
-    """Name the published file of a preset, relative to the working folder where it is below that."""
-    return os.path.join(FOLDER, f"{name}.safetensors").removeprefix(os.path.join(os.getcwd(), ""))
+def path_of(name: str, seed: int = 1) -> str:
+    """Name the published file of a preset's training, relative to the working folder where it is below that."""
+    stem = name if seed == 1 else f"{name}_seed{seed}"
+    return os.path.join(FOLDER, f"{stem}.safetensors").removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def names() -> list[str]:
     """List the presets whose weights are published."""
     return [name for name in PRESETS if os.path.lexists(path_of(name))]
+
+
+def seeds(name: str) -> list[int]:
+    """List the seeds of a preset's published trainings, in order."""
+    found = glob.glob(path_of(name).replace(".safetensors", "_seed*.safetensors"))
+    numbers = [re.fullmatch(r".*_seed(\d+)\.safetensors", path) for path in found]
+    return [1] * (name in names()) + sorted(int(number[1]) for number in numbers if number)
 
 
 def stand_in(config: argparse.Namespace) -> str | None:
@@ -62,13 +74,13 @@ def offer() -> str:
     return f"weights are published for {flags}" if flags else "no weights are published here"
 
 
-def load(name: str) -> Trained:
-    """Read the published weights of a preset.
+def load(name: str, seed: int = 1) -> Trained:
+    """Read the published weights of a preset's training.
 
     Raises:
         UserError: there are no such weights, or they cannot be used.
     """
-    path = path_of(name)
+    path = path_of(name, seed)
     if not os.path.lexists(path):
         raise UserError(f"there are no published weights {path}; {offer()}")
     read_facts(path)  # for other files the JSON is optional

@@ -33,7 +33,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
 
     Args:
         path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for the history of the training.
-        name: the preset of the training.
+        name: the preset of the training, whose file has the seed in its name where that is not 1.
         data_dir: folder of the data.
         hardware: the hardware of the training; None: this machine.
         force: replace what is published under this name.
@@ -43,11 +43,11 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     """
     from safetensors.numpy import save
 
-    target = path_of(name)
-    if not force and any(map(os.path.lexists, (target, facts_path(target)))):
-        raise UserError(f"{target} is published already; --force replaces it")
     trained, history = read_training(path)
     config = trained_as(trained.settings, path)
+    target = path_of(name, config.random_seed)
+    if not force and any(map(os.path.lexists, (target, facts_path(target)))):
+        raise UserError(f"{target} is published already; --force replaces it")
     others = differences(trained.settings, settings(get_config([f"--preset={name}"])))
     if others:
         raise UserError(f"{path} was not trained as --preset={name} trains: {others}")
@@ -78,7 +78,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     make_folder(published.FOLDER)
     checkpoint.write_bytes(target, data)
     checkpoint.write_json(facts_path(target), facts)
-    again = load(name)
+    again = load(name, config.random_seed)
     same = [np.array_equal(again.weights.get(key), value) for key, value in trained.weights.items()]
     if read_facts(target) != facts or not all(same):
         raise UserError(f"{target} does not hold what was written to it")
