@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from config import get_config
 from ram.runs import published
 
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "experiments")]
+import add_row
 import make
 import tables
 
@@ -144,6 +145,33 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
     (row,) = tables.reproductions("en").splitlines()[2:]
     link = RESULTS["systems"]["paddle"]["link"]
     assert f"| {mean(errors):.2f} +- " in row and f"| [2.12]({link}) (older Paddle version, 6 glimpses) |" in row
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
+def test_a_training_is_described_from_its_file(training):
+    task = add_row.task_of(training["preset"], RESULTS["tasks"])
+    assert add_row.training_of(training["preset"], training["seed"], task, training.get("system")) == training
+
+
+def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
+    """Beside the rows of its preset; the rest of the file stays as it is, to the byte."""
+    text = add_row.FILE.read_text(encoding="utf-8")
+    assert add_row.write(text, "tests", RESULTS["tests"]) == text
+    copy = tmp_path / "results.json"
+    shutil.copy(add_row.FILE, copy)
+    monkeypatch.setattr(add_row, "FILE", copy)
+    monkeypatch.setattr(add_row, "ROOT", tmp_path)
+    monkeypatch.setattr(add_row, "error_of", lambda command: 0.5 + 0.01 * command.count("=mean"))
+    add_row.main(["mnist7"])
+    results = json.loads(copy.read_text(encoding="utf-8"))
+    changed = [i for i, (ours, theirs) in enumerate(zip(results["tests"], RESULTS["tests"])) if ours != theirs]
+    assert [results["tests"][i]["errors"] for i in changed] == [[0.5] * 5, [0.51], [0.5]]
+    assert {results["tests"][i]["preset"] for i in changed} == {"mnist7"}
+    assert len(results["tests"]) == len(RESULTS["tests"]) and results["trainings"] == RESULTS["trainings"]
+    new = {**RESULTS["trainings"][0], "seed": 2}
+    rows = add_row.placed(RESULTS["trainings"], [new], add_row.same_model)
+    assert rows == [RESULTS["trainings"][0], new, *RESULTS["trainings"][1:]]
+    assert add_row.placed(rows, [new], add_row.same_model) == rows
 
 
 def test_a_heading_without_translation_is_an_error():

@@ -1,0 +1,147 @@
+"""Test a published model in every way that the tables show, and put its rows into experiments/results.json.
+
+    python experiments/add_row.py cluttered60
+    python experiments/add_row.py cluttered60 --seed=2
+    python experiments/add_row.py paper-mnist --system=paper
+
+Rows of the same model are replaced, others stay as they are. Each error is the one that the command in its row prints.
+Afterwards `python docs/make.py` writes the pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from safetensors.numpy import load_file
+
+from config import Parser, get_config
+from ram.presets import PRESETS
+from ram.runs import published
+from ram.runs.weights import read_facts
+from ram.system.command import command_line
+from utils import UserError
+
+FILE = ROOT / "experiments" / "results.json"
+NOISE_SEEDS = [1, 2, 3, 4, 5]
+
+
+def error_of(command: str) -> float:
+    """Run a test command; return the error that it prints, in percent."""
+    words = [sys.executable, *command.split()[1:]]
+    said = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    if "ckpt/published/" not in said:
+        raise UserError(f"{command} tests a training of your own, not the published weights: move it out of ./ckpt")
+    return float(re.search(r"Error: (\d+\.\d+)%", said)[1])
+
+
+def tests_of(preset: str, seed: int) -> list[dict]:
+    """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
+    weights = f" --weights=ckpt/published/{preset}_seed{seed}.safetensors" if seed != 1 else ""
+    model = {"preset": preset, **({"training_seed": seed} if seed != 1 else {})}
+    command = f"python main.py --preset={preset} --is_train=False{weights}"
+    rows = []
+    for paths, M, noise_seeds, more in (
+        ("sampled", 1, NOISE_SEEDS, " --M=1 --random_seed=S"),
+        ("mean", 1, None, " --locations=mean"),
+        ("sampled", 10, [1], " --M=10"),
+    ):
+        if paths == "mean" and get_config([f"--preset={preset}"]).policy != "learned":
+            continue
+        errors = []
+        for noise_seed in noise_seeds or [1]:
+            errors.append(error_of((command + more).replace("=S", f"={noise_seed}")))
+            print(f"{errors[-1]:5.2f}  {(command + more).replace('=S', f'={noise_seed}')}", flush=True)
+        measured = {"paths": paths, "M": M, "noise_seeds": noise_seeds, "errors": errors}
+        rows.append({**model, **measured, "command": command + more})
+    return rows
+
+
+def training_of(preset: str, seed: int, task: str, system: str | None) -> dict:
+    """Describe a training as its published file does."""
+    facts = read_facts(published.path_of(preset, seed))
+    flags = facts["settings"]
+    weights = load_file(published.path_of(preset, seed))
+    return {
+        "preset": preset,
+        "task": task,
+        **({"system": system} if system else {}),
+        "glimpses": flags["num_glimpses"],
+        "command": f"python main.py --preset={preset}" + (f" --random_seed={seed}" if seed != 1 else ""),
+        "seed": seed,
+        "epochs": facts["epochs"],
+        "best_epoch": facts["epoch"],
+        "minutes": round(facts["seconds"] / 60),
+        "hardware": facts["hardware"],
+        "augmented": any(flags.get(f"augment_{how}") for how in ("shift", "rotate", "scale", "shear", "flip")),
+        "averaged": bool(flags["ema"]),
+        "precision": str(next(iter(weights.values())).dtype),
+    }
+
+
+def task_of(preset: str, tasks: dict) -> str:
+    """Find the task of a preset: the preset that the task is named after has the same data and policy."""
+
+    def images(name: str) -> tuple:
+        flags = get_config([f"--preset={name}"])
+        data = (flags.dataset, flags.source, flags.canvas_size, flags.num_clutter)
+        return *data, flags.policy
+
+    (task,) = (name for name in tasks if images(name) == images(preset))
+    return task
+
+
+def placed(rows: list[dict], new: list[dict], same) -> list[dict]:
+    """Put new rows where those of the same model are, else where its preset's others end, else at the end."""
+    model = new[0]
+    kept = [row for row in rows if not same(row, model)]
+    at = [i for i, row in enumerate(rows) if same(row, model)]
+    if not at:
+        at = [i + 1 for i, row in enumerate(kept) if row["preset"] == model["preset"]][-1:] or [len(kept)]
+    return [*kept[: at[0]], *new, *kept[at[0] :]]
+
+
+def write(text: str, key: str, rows: list[dict]) -> str:
+    """Replace a list of rows in the file's text, a line each."""
+    lines = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in rows)
+    written, count = re.subn(rf'(?s)\n  "{key}": \[.*?\n  \]', lambda _: f'\n  "{key}": [\n{lines}\n  ]', text)
+    assert count == 1, key
+    return written
+
+
+def seed_of(row: dict) -> int:
+    return row.get("training_seed", row.get("seed", 1))
+
+
+def same_model(one: dict, other: dict) -> bool:
+    """Whether two rows are of one model."""
+    return (one["preset"], seed_of(one)) == (other["preset"], seed_of(other))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test the model that the arguments name, and write its rows."""
+    parser = Parser(prog="experiments/add_row.py", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("preset", choices=list(PRESETS), help="the published model")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of its training")
+    parser.add_argument("--system", help="the system that it reproduces: the row stands among the reproductions then")
+    asked: argparse.Namespace = parser.parse_args(argv)
+    text = FILE.read_text(encoding="utf-8")
+    results = json.loads(text)
+    training = training_of(asked.preset, asked.seed, task_of(asked.preset, results["tasks"]), asked.system)
+    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(asked.preset, asked.seed)}
+    text = FILE.read_text(encoding="utf-8")  # the tests took minutes
+    for key, rows in new.items():
+        text = write(text, key, placed(json.loads(text)[key], rows, same_model))
+    FILE.write_text(text, encoding="utf-8")
+    print(f"[*] {FILE.relative_to(ROOT)}: {asked.preset}, seed {asked.seed}")
+
+
+if __name__ == "__main__":
+    command_line("add_row", main)
