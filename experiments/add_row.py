@@ -121,7 +121,7 @@ def seed_of(row: dict) -> int:
 
 
 def same_model(one: dict, other: dict) -> bool:
-    """Whether two rows are of one model."""
+    """Tell whether two rows are of one model."""
     return (one["preset"], seed_of(one)) == (other["preset"], seed_of(other))
 
 

@@ -78,6 +78,7 @@ def test_all_rows_of_the_ablations_but_fashion_and_paper_are_trained_in_full_len
     assert [row for row in rows if row not in trained] == []
 
 
+@long_test()
 def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
     rows = {}
     for script in SCRIPTS:

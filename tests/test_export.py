@@ -304,10 +304,15 @@ def test_onnx_does_what_the_model_does(case, tmp_path, capsys):
             "raise ImportError('DLL load failed while importing core: not found\\nmore')",
             "DLL load failed",
         ),
-        ("paddle2onnx", "import absent_dependency", "No module named 'absent_dependency'"),
-        ("paddle2onnx", "raise OSError(8, 'Exec format error')", "Exec format error"),
-        ("onnx", "raise TypeError('Descriptors cannot be created directly')", "Descriptors cannot be created"),
-        ("onnx", "from math import absent", "cannot import name 'absent'"),
+        *(
+            pytest.param(*case, marks=long_test())
+            for case in (
+                ("paddle2onnx", "import absent_dependency", "No module named 'absent_dependency'"),
+                ("paddle2onnx", "raise OSError(8, 'Exec format error')", "Exec format error"),
+                ("onnx", "raise TypeError('Descriptors cannot be created directly')", "Descriptors cannot be created"),
+                ("onnx", "from math import absent", "cannot import name 'absent'"),
+            )
+        ),
     ],
 )
 def test_package_for_onnx_that_cannot_be_imported_gives_its_reason(trained, tmp_path, package, source, expected):

@@ -268,7 +268,7 @@ def test_a_run_goes_on_with_two_processes_is_stopped_and_ends_with_one(tmp_path,
         assert np.allclose(ours["ema"][name], weight, atol=1e-4), name
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, *long_test(1)])
 def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist, number):
     flags = [*SMALL, "--epochs=2", *folders(tmp_path, tiny_mnist.folder)]
     process = launch(tmp_path / "log", __file__, "fail", number, tiny_mnist.folder, *flags)
@@ -282,6 +282,7 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist, nu
     assert "its disk is full" in screen, "whichever process the launcher saw end first"
 
 
+@long_test()
 def test_several_runs_are_tested_as_in_one_process_and_not_with_different_weights(tmp_path, tiny_mnist, capsys):
     import main
 
@@ -314,7 +315,7 @@ launch()
 """
 
 
-@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize("hidden", [False, *long_test(True)])
 def test_processes_on_the_cpu_of_a_machine_with_one_gpu(tmp_path, tiny_mnist, hidden):
     """Paddle's launcher refuses more processes than GPUs, unless CUDA_VISIBLE_DEVICES has one for each."""
     program = [str(Path(__file__).with_name("helpers.py")), str(tiny_mnist.folder), "--epochs=1", "--limit=64", *SMALL]

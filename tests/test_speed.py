@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, long_test
 
 from config import get_config
 from ram.build import build_model
@@ -67,6 +67,7 @@ def test_the_networks_that_are_compared_are_the_papers(name, weights):
     assert sum(weight.size for weight in model.parameters()) == weights and config.batch_size == 128
 
 
+@long_test()
 def test_cost_against_side_is_measured_and_drawn(tiny_mnist, tmp_path, monkeypatch):
     monkeypatch.setattr(sides, "SIDES", (60, 1000))
     monkeypatch.setattr(sides, "WHOLE_SIDES", (60, 1000))

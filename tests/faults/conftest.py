@@ -12,7 +12,7 @@ import random
 import sys
 
 import pytest
-from helpers import TinyMnist
+from helpers import TinyMnist, long_test
 from nursery import Nursery
 from test_main import SMALL, Place
 
@@ -37,10 +37,16 @@ TRAINING = ["--epochs=4", "--batch_size=16", "--save_freq=3", "--lr_schedule=con
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes a `number` is one for each fault that `@pytest.mark.row(NAME)` asks for."""
+    """A test that takes a `number` is one for each fault that `@pytest.mark.row(NAME)` asks for.
+
+    Two of each are enough where it has to be quick; .ci/run provokes all of the short version.
+    """
     row = metafunc.definition.get_closest_marker("row")
     if row and "number" in metafunc.fixturenames:
-        metafunc.parametrize("number", range(COUNTS[row.args[0]][metafunc.config.getoption("long")]))
+        long = metafunc.config.getoption("long")
+        numbers = [*range(COUNTS[row.args[0]][long])]
+        more = [] if long else numbers[2:]
+        metafunc.parametrize("number", [*numbers[: len(numbers) - len(more)], *(long_test(*more) if more else [])])
 
 
 def pytest_configure(config):
