@@ -696,6 +696,10 @@ def check(config: argparse.Namespace) -> None:
     widest = config.patch_size * config.glimpse_scale ** (config.num_patches - 1)
     if widest > 4096:
         raise UserError(f"the widest patch would be {widest} pixels wide; patch_size * scale**(patches - 1) <= 4096")
+    if config.glimpse_network == "conv" and config.patch_size < 5:
+        raise UserError(
+            f"--glimpse_network=conv needs --patch_size=5 or more, not {config.patch_size}: it does not pad"
+        )
     if config.optimizer == "momentum" and config.momentum == 0:
         raise UserError("--momentum=0.0 with --optimizer=momentum; use --optimizer=sgd, or a momentum above 0")
     if config.clip_norm > 0 and config.clip_value > 0:

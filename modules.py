@@ -166,24 +166,24 @@ class ConvGlimpseNetwork(GlimpseNetwork):
         maps = relu(conv2(relu(conv1(phi))))
         g_t  = relu(fc3(relu(fc1(maps))) + fc4(relu(fc2(l))))
 
-    The k patches of a glimpse, in C channels each, are the channels that conv1 reads. Args as for `GlimpseNetwork`.
+    The k patches of a glimpse, in C channels each, are the channels that conv1 reads. Args as for `GlimpseNetwork`, but
+    that g is at least 5.
     """
 
-    FILTERS = 16, 32  # of conv1 and conv2
-    STRIDE = 2  # of conv2: its maps have half the side of a patch, and fc1 has a quarter of the weights
+    FILTERS = 16, 32  # of conv1 and conv2; neither pads, so that each takes a pixel off every side of a patch
 
     def __init__(self, h_g: int, h_l: int, g: int, k: int, s: int, c: int):
         super().__init__(h_g, h_l, g, k, s, c)
         first, second = self.FILTERS
         self.patches = [-1, k * c, g, g]
-        self.conv1 = nn.Conv2D(k * c, first, 3, padding=1)
-        self.conv2 = nn.Conv2D(first, second, 3, stride=self.STRIDE, padding=1)
-        self.fc1 = nn.Linear(second * math.ceil(g / self.STRIDE) ** 2, h_g)
+        self.conv1 = nn.Conv2D(k * c, first, 3)
+        self.conv2 = nn.Conv2D(first, second, 3)
+        self.fc1 = nn.Linear(second * (g - 4) ** 2, h_g)
 
     def forward(self, x: paddle.Tensor, l_t_prev: paddle.Tensor) -> paddle.Tensor:
         """Compute the glimpse features g_t (B, h_g + h_l) of images x (B, C, H, W) at locations (B, 2)."""
         phi = self.retina.foveate(x, l_t_prev).reshape(self.patches)  # (B, k*C, g, g)
-        maps = F.relu(self.conv2(F.relu(self.conv1(phi))))  # (B, 32, g/2, g/2)
+        maps = F.relu(self.conv2(F.relu(self.conv1(phi))))  # (B, 32, g-4, g-4)
         what = self.fc3(F.relu(self.fc1(maps.flatten(1))))  # (B, h_g + h_l)
         where = self.fc4(F.relu(self.fc2(l_t_prev)))  # (B, h_g + h_l)
         return F.relu(what + where)

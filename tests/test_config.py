@@ -256,6 +256,7 @@ def test_choices_that_have_to_be_there():
         (["--min_lr=0.1", "--init_lr=0.01"], ["min_lr", "init_lr"]),
         (["--patch_size=64", "--glimpse_scale=16", "--num_patches=3"], ["16384"]),
         (["--optimizer=momentum", "--momentum=0"], ["momentum", "optimizer"]),
+        (["--glimpse_network=conv", "--patch_size=4"], ["patch_size=5", "4"]),
         (["--baseline=leave_one_out"], ["baseline", "rollouts_per_image"]),
         (["--clip_norm=1", "--clip_value=1"], ["clip_norm", "clip_value"]),
         (["--ckpt_dir="], ["ckpt_dir"]),
@@ -411,7 +412,7 @@ def test_name_is_the_seeds_by_default():
 
 VARIANTS = {
     "num_glimpses": [6, 1, 11],
-    "patch_size": [8, 1, 11],
+    "patch_size": [8, 5, 11],
     "glimpse_scale": [1, 2, 11],
     "num_patches": [1, 2, 3],
     "hidden_size": [256, 1, 11],

@@ -206,7 +206,7 @@ def test_rollout_is_a_function_of_its_arguments():
 
 @pytest.mark.parametrize("glimpse", ["fc", "conv"])
 def test_images_of_a_batch_do_not_influence_each_other(glimpse):
-    case = make_case(B=7, glimpse=glimpse)
+    case = make_case(B=7, g=5, glimpse=glimpse)
     together = values(roll(case))
     for b in range(7):
         alone = roll(case, images=case.images[b : b + 1], noise=tuple(part[b : b + 1] for part in case.noise))
@@ -439,7 +439,7 @@ def reinforced_as_a_whole(case):
 
 
 @pytest.mark.parametrize(
-    "changes", [dict(), dict(T=2), dict(B=1, k=2), dict(mean="linear"), dict(glimpse="conv", k=2)], ids=str
+    "changes", [dict(), dict(T=2), dict(B=1, k=2), dict(mean="linear"), dict(glimpse="conv", g=5, k=2)], ids=str
 )
 @pytest.mark.parametrize("fast", [True, False])
 def test_reinforce_trains_the_whole_network_by_the_share_that_is_given(fast, changes):
@@ -471,7 +471,7 @@ def step_by_step(case):
 
 @pytest.mark.parametrize(
     "changes",
-    [dict(), dict(T=2, B=1), dict(k=2, channels=3, height=9), dict(h_g=7, h_l=3, D=5), dict(glimpse="conv", k=2)],
+    [dict(), dict(T=2, B=1), dict(k=2, channels=3, height=9), dict(h_g=7, h_l=3, D=5), dict(glimpse="conv", g=5, k=2)],
     ids=str,
 )
 def test_values_and_gradients_are_those_of_autograd_step_by_step(changes):
