@@ -102,6 +102,14 @@ def task_of(row: dict) -> dict:
     return RESULTS["tasks"][row["task"]]
 
 
+def named(training: dict, language: str) -> str:
+    """Write the task of a training, with the glimpse network where it is not the paper's."""
+    name = task_of(training)["name"][language]
+    if not training["preset"].endswith("-conv"):
+        return name
+    return {"en": f"{name}, with convolutions", "zh": f"{name}，带卷积"}[language]
+
+
 def retina(patch_size: int, scales: int, language: str) -> str:
     """Write patch size and number of scales, as in "12x12 at 3 scales"."""
     patch = f"{patch_size}x{patch_size}"
@@ -129,7 +137,7 @@ def results(language: str) -> str:
         task = task_of(training)
         rows.append(
             [
-                task["name"][language],
+                named(training, language),
                 retina(task["patch_size"], task["scales"], language),
                 training["glimpses"],
                 *(measured([training], paths, M) for paths, M in PATHS),
@@ -152,7 +160,7 @@ def results_short(language: str) -> str:
         paper = [
             claim["error"] for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)
         ]
-        name, patches = task["name"][language], retina(task["patch_size"], task["scales"], language)
+        name, patches = named(training, language), retina(task["patch_size"], task["scales"], language)
         rows.append(
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
@@ -247,7 +255,7 @@ def comparisons(language: str) -> str:
                 ours, claim, difference, bound = compared
                 rows.append(
                     [
-                        task_of(training)["name"][language],
+                        named(training, language),
                         training["glimpses"],
                         translate(words, language),
                         f"{ours:.2f}",
