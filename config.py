@@ -319,15 +319,6 @@ GROUPS = {
             before="right",
         ),
         Flag("rollouts_per_image", repeats, 1, "sampled paths per image in a training step", "training", looking=True),
-        Flag(
-            "baseline",
-            ("learned", "leave_one_out"),
-            "learned",
-            "what REINFORCE compares a reward with: predicted from h_t, or the mean reward of the other paths of "
-            "--rollouts_per_image over the same image",
-            "training",
-            looking=True,
-        ),
     ],
     "Evaluation": [
         Flag("M", repeats, 10, "rollouts averaged per image at test", "running", on_resume=KEEP),
@@ -706,8 +697,6 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--clip_norm={config.clip_norm} and --clip_value={config.clip_value}: choose one of the two")
     if config.policy == "random" and config.locations == "mean":
         raise UserError("--policy=random has no mean locations; leave out --locations=mean")
-    if config.baseline == "leave_one_out" and config.rollouts_per_image == 1 and config.is_train:
-        raise UserError("--baseline=leave_one_out has no others to look at; give --rollouts_per_image=2 or more")
     if config.num_runs > 1 and config.weights:
         raise UserError(f"--weights={config.weights} is one model, and --num_runs={config.num_runs} asks for several")
     if config.jobs > 1 and config.num_runs == 1:

@@ -44,7 +44,6 @@ def hybrid_loss(
     rollout: Rollout,
     labels: paddle.Tensor,
     reinforce_weight: float,
-    rollouts: int = 1,
     reward: str = "right",
     smoothing: float = 0.0,
     weights: paddle.Tensor | None = None,
@@ -57,8 +56,6 @@ def hybrid_loss(
         rollout: of its fields, log_probs (B, classes), log_pi and baselines (B, T-1) are used.
         labels: (B,) int64.
         reinforce_weight: weight of the REINFORCE term.
-        rollouts: if above 1, each image has this many consecutive rows, and the mean reward of the other rows is the
-            baseline of one ("leave one out"; Kool et al. 2019), in place of the learned one.
         reward: the one reward of all choices of a rollout. "right": 1 if the most probable class after the last
             glimpse is the right one, else 0. "probability": that of the right class, which is the expectation of 1 or
             0 if the class is drawn from the action network's distribution, without the noise of drawing it.
@@ -82,12 +79,7 @@ def hybrid_loss(
     rewards = right if reward == "right" else paddle.exp(-nll.detach())  # (B,)
     returns = rewards.unsqueeze(1)  # (B, 1)
     baseline = ((rollout.baselines - returns) ** 2).mean()
-    if rollouts > 1:
-        of_image = rewards.reshape([-1, rollouts])  # (images, rollouts)
-        others = (of_image.sum(axis=1, keepdim=True) - of_image) / (rollouts - 1)
-        advantage = returns - others.reshape([-1, 1])  # (B, 1)
-    else:
-        advantage = returns - rollout.baselines.detach()  # (B, T-1)
+    advantage = returns - rollout.baselines.detach()  # (B, T-1)
     reinforce = -(rollout.log_pi * advantage).sum(axis=1).mean()
     loss = action + baseline + reinforce_weight * reinforce
     return loss, {"action": action, "baseline": baseline, "reinforce": reinforce, "right": right.mean()}
@@ -190,9 +182,7 @@ class Trainer:
     def loss(self, rollout: Rollout, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict]:
         """Compute the hybrid loss that the config describes."""
         c = self.config
-        rollouts = c.rollouts_per_image if c.baseline == "leave_one_out" and self.model.samples else 1
-        options = (c.reward, c.label_smoothing, self.class_weights)
-        return hybrid_loss(rollout, labels, c.reinforce_weight, rollouts, *options)
+        return hybrid_loss(rollout, labels, c.reinforce_weight, c.reward, c.label_smoothing, self.class_weights)
 
     def update(self) -> None:
         """Move the weights along the gradient, and the averaged weights towards them."""

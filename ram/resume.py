@@ -11,7 +11,7 @@ from ram.build import build_without_memory, check_fitting
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
-from ram.runs.settings import adopt, completed, deciding, settings
+from ram.runs.settings import adopt, completed, deciding, gone, settings
 from ram.runs.weights import Trained, fitted
 from ram.schedules import moment_shapes
 from ram.system import processes
@@ -36,6 +36,8 @@ def read_state(config, files: RunFiles) -> dict:
     if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
     saved = completed(state["settings"])
+    for name, value in gone(saved).items():
+        raise UserError(f"{path} cannot be resumed: it was trained with --{name}={value}, which is no more")
     origin = origin_in(saved)
     config.started_from = origin and origin._asdict()
     same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs

@@ -186,7 +186,7 @@ def test_numbers_outside_their_range_are_refused(name):
 @pytest.mark.parametrize("name", CHOICES)
 def test_choices(name):
     for choice in [choice for choice in CHOICES[name] if choice != "help"]:
-        others = ["--rollouts_per_image=2"] if name == "baseline" else COMPANIONS.get(name, [])
+        others = COMPANIONS.get(name, [])
         assert getattr(get_config([f"--{name}={choice}", *others]), name) == choice
     for word in ("", "none", CHOICES[name][0].upper()):
         message = error_of(f"--{name}={word}")
@@ -257,7 +257,6 @@ def test_choices_that_have_to_be_there():
         (["--patch_size=64", "--glimpse_scale=16", "--num_patches=3"], ["16384"]),
         (["--optimizer=momentum", "--momentum=0"], ["momentum", "optimizer"]),
         (["--glimpse_network=conv", "--patch_size=4"], ["patch_size=5", "4"]),
-        (["--baseline=leave_one_out"], ["baseline", "rollouts_per_image"]),
         (["--clip_norm=1", "--clip_value=1"], ["clip_norm", "clip_value"]),
         (["--ckpt_dir="], ["ckpt_dir"]),
         (["--data_dir=a\0b"], ["data_dir"]),

@@ -431,6 +431,20 @@ def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place, monkeypa
     assert {name: checkpoint.read(str(place.latest))["settings"][name] for name in BEFORE} == BEFORE
 
 
+def test_checkpoint_with_a_flag_that_is_no_more_goes_on_where_that_changed_nothing(place):
+    place.run(*SHORT)
+    state = checkpoint.read(str(place.latest))
+    for value in ("learned", "leave_one_out"):
+        state["settings"]["baseline"] = value
+        checkpoint.write(str(place.latest), state)
+        if value == "learned":
+            place.run(*SHORT, "--resume")
+        else:
+            message = refusal(place, *SHORT, "--resume")
+            assert message.endswith("it was trained with --baseline=leave_one_out, which is no more")
+            assert checkpoint.read(str(place.latest))["settings"]["baseline"] == value, "nothing is lost"
+
+
 def test_resume_forgives_the_name_of_a_preset_and_no_more(place):
     place.run(*SHORT, "--preset=mnist7")  # three glimpses, though
     place.run(*SHORT, "--preset=mnist", "--resume")

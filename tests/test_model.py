@@ -336,19 +336,6 @@ def test_loss_is_its_formula(weight, smoothing, kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["right", "probability"])
-def test_leave_one_out_compares_a_path_with_the_others_over_its_image(kind):
-    rollout, labels = rollout_by_hand(B=6), np.array([0, 0, 0, 1, 1, 1])
-    _, log_pi, baselines, log_probs = values(rollout)
-    right, probability = (log_probs.argmax(1) == labels).astype(float), np.exp(log_probs)[np.arange(6), labels]
-    assert 0 < right.mean() < 1
-    reward = {"right": right, "probability": probability}[kind]
-    others = np.array([(reward[i - i % 3 : i - i % 3 + 3].sum() - reward[i]) / 2 for i in range(6)])
-    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, rollouts=3, reward=kind)
-    assert float(parts["reinforce"]) == pytest.approx(-(log_pi * (reward - others)[:, None]).sum(1).mean(), abs=1e-5)
-    assert float(parts["baseline"]) == pytest.approx(((baselines - reward[:, None]) ** 2).mean(), abs=1e-5)
-
-
 def test_one_glimpse_chooses_nothing_and_only_classifies():
     case = make_case(T=1)
     loss, parts = hybrid_loss(roll(case), paddle.to_tensor(case.labels), 1.0)

@@ -284,7 +284,7 @@ def resumed(state, *flags):
         ["--ema=0", "--num_workers=2"],
         ["--lr_schedule=plateau", "--lr_patience=0", "--std_end=0.05"],
         ["--policy=random", "--rollouts_per_image=2"],
-        ["--core=lstm", "--rollouts_per_image=2", "--baseline=leave_one_out"],
+        ["--core=lstm", "--rollouts_per_image=2"],
         ["--glimpse_network=conv", "--num_patches=2"],
         ["--optimizer=sgd", "--clip_norm=1"],
         ["--optimizer=momentum", "--clip_value=0.1"],

@@ -11,6 +11,9 @@ from utils import UserError
 # The settings behind files of the older Paddle version, which do not name them.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None, "crop_offset": 1}
 
+# Flags that are no more, and the value with which a training did what it would do today.
+GONE = {"baseline": "learned"}
+
 
 def settings(config: argparse.Namespace) -> dict:
     """Return the flags as plain data, as a checkpoint and `<run>_params.json` keep them."""
@@ -36,8 +39,14 @@ def deciding(saved: dict) -> dict:
     elif flags.get("core") == "lstm":
         idle = ["core_init"]
     decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in idle}
+    decisive.update(gone(saved))
     origin = origin_in(saved)
     return {**decisive, KEY: origin.sha256} if origin else decisive
+
+
+def gone(saved: dict) -> dict:
+    """Return the settings in a file whose flags are no more, and without which the training would not be the same."""
+    return {name: saved[name] for name, same in GONE.items() if saved.get(name, same) != same}
 
 
 def differences(saved: dict, expected: dict) -> str:
