@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from config import PATHS, Parser, get_config
+from config import IN_FILES, PATHS, Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.published import load, path_of, summary, trained_as
@@ -62,7 +62,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     trained = trained._replace(weights={key: value.astype(np.float32) for key, value in rounded.items()})
     config.data_dir = data_dir
     facts = {
-        "settings": {key: value for key, value in trained.settings.items() if key not in PATHS},
+        "settings": {key: value for key, value in trained.settings.items() if key in IN_FILES and key not in PATHS},
         "epoch": trained.epoch,
         "epochs": len(history),
         "seconds": round(sum(record["seconds"] for record in history), 1),
