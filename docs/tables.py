@@ -296,26 +296,32 @@ def looking(language: str) -> str:
 def reproductions(language: str) -> str:
     """Make the table of earlier systems, trained here by their own recipes.
 
-    A reproduction is a training like those of the other tables, with the system that it reproduces under "system".
+    A reproduction is a training like those of the other tables, with the system that it reproduces under "system". The
+    last row is of that system's own weights.
     """
     rows = []
     for training in RESULTS["reproductions"]:
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
-        one = tests(training, "sampled", 1)
-        rows.append(
-            [
-                f"`{training['command']}`",
-                training["seed"],
-                training["epochs"],
-                training["minutes"],
-                f"{mean(one):.2f} +- {stdev(one):.2f}",
-                linked(claim, language),
-            ]
-        )
-    if not rows:
-        return translate("None has been measured yet.", language)
-    return table(["command", "seed", "epochs", "minutes", "one sampled path", "claim"], rows, language)
+        one, (ten,) = tests(training, "sampled", 1), tests(training, "sampled", 10)
+        trained = [training["seed"], training["epochs"], training["minutes"]]
+        rows.append([f"`{training['command']}`", *trained, spread(one), linked(claim, language), f"{ten:.2f}"])
+    older = RESULTS["older_weights"]
+    one, (ten,) = (test["errors"] for test in older["tests"])
+    (claim,) = (c for c in RESULTS["claims"] if c["system"] == older["system"])
+    command = f"`{older['tests'][0]['command'].split(' --M=')[0]}`"
+    words = {
+        "en": f"{command}, [that system's weights]({older['link']})",
+        "zh": f"{command}，[该系统的权重]({older['link']})",
+    }
+    rows.append([words[language], None, older["epochs"], None, spread(one), linked(claim, language), f"{ten:.2f}"])
+    headings = "command,seed,epochs,minutes,one sampled path,claim,ten sampled paths"
+    return table(headings.split(","), rows, language)
+
+
+def spread(errors: list[float]) -> str:
+    """Write the mean of some errors, and their standard deviation."""
+    return f"{mean(errors):.2f} +- {stdev(errors):.2f}"
 
 
 PLAYERS = {  # of Catch: where the eye looks

@@ -113,7 +113,6 @@ CHINESE = {
     "yes": "是",
     "no": "否",
     "not stated": "未说明",
-    "None has been measured yet.": "尚未测量。",
 }
 
 

@@ -142,9 +142,14 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
     training = {**RESULTS["trainings"][0], "system": "paddle"}
     monkeypatch.setitem(tables.RESULTS, "reproductions", [training])
     errors = measured((training["preset"], 1), "sampled", 1)["errors"]
-    (row,) = tables.reproductions("en").splitlines()[2:]
+    row, of_older = tables.reproductions("en").splitlines()[2:]
     link = RESULTS["systems"]["paddle"]["link"]
     assert f"| {mean(errors):.2f} +- " in row and f"| [2.12]({link}) (older Paddle version, 6 glimpses) |" in row
+    older = RESULTS["older_weights"]
+    assert older["link"] in of_older and f"| {mean(older['tests'][0]['errors']):.2f} +- " in of_older
+    for test in older["tests"]:
+        config = get_config(test["command"].replace("=S", "=3").split()[2:])
+        assert (config.M, config.is_train, config.weights) == (test["M"], False, "FILE")
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
