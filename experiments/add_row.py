@@ -42,9 +42,14 @@ def error_of(command: str) -> float:
     return float(re.search(r"Error: (\d+\.\d+)%", said)[1])
 
 
+def relative(preset: str, seed: int) -> str:
+    """Name the published file of a training as a command in the project's folder does."""
+    return Path(ROOT, published.path_of(preset, seed)).relative_to(ROOT).as_posix()
+
+
 def tests_of(preset: str, seed: int) -> list[dict]:
     """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
-    weights = f" --weights=ckpt/published/{preset}_seed{seed}.safetensors" if seed != 1 else ""
+    weights = f" --weights={relative(preset, seed)}" if seed != 1 else ""
     model = {"preset": preset, **({"training_seed": seed} if seed != 1 else {})}
     command = f"python main.py --preset={preset} --is_train=False{weights}"
     rows = []
@@ -66,9 +71,9 @@ def tests_of(preset: str, seed: int) -> list[dict]:
 
 def training_of(preset: str, seed: int, task: str, system: str | None) -> dict:
     """Describe a training as its published file does."""
-    facts = read_facts(published.path_of(preset, seed))
+    path = published.path_of(preset, seed)
+    facts, weights = read_facts(path), load_file(path)
     flags = facts["settings"]
-    weights = load_file(published.path_of(preset, seed))
     return {
         "preset": preset,
         "task": task,
@@ -98,11 +103,11 @@ def task_of(preset: str, tasks: dict) -> str:
     return task
 
 
-def placed(rows: list[dict], new: list[dict], same) -> list[dict]:
+def placed(rows: list[dict], new: list[dict]) -> list[dict]:
     """Put new rows where those of the same model are, else where its preset's others end, else at the end."""
     model = new[0]
-    kept = [row for row in rows if not same(row, model)]
-    at = [i for i, row in enumerate(rows) if same(row, model)]
+    kept = [row for row in rows if not same_model(row, model)]
+    at = [i for i, row in enumerate(rows) if same_model(row, model)]
     if not at:
         at = [i + 1 for i, row in enumerate(kept) if row["preset"] == model["preset"]][-1:] or [len(kept)]
     return [*kept[: at[0]], *new, *kept[at[0] :]]
@@ -111,12 +116,13 @@ def placed(rows: list[dict], new: list[dict], same) -> list[dict]:
 def write(text: str, key: str, rows: list[dict]) -> str:
     """Replace a list of rows in the file's text, a line each."""
     lines = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    written, count = re.subn(rf'(?s)\n  "{key}": \[.*?\n  \]', lambda _: f'\n  "{key}": [\n{lines}\n  ]', text)
+    written, count = re.subn(rf'(?s)\n  "{key}": \[(\n.*?\n  )?\]', lambda _: f'\n  "{key}": [\n{lines}\n  ]', text)
     assert count == 1, key
     return written
 
 
 def seed_of(row: dict) -> int:
+    """Return the seed of a row's training."""
     return row.get("training_seed", row.get("seed", 1))
 
 
@@ -130,15 +136,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(prog="experiments/add_row.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("preset", choices=list(PRESETS), help="the published model")
     parser.add_argument("--seed", type=int, default=1, help="the seed of its training")
-    parser.add_argument("--system", help="the system that it reproduces: the row stands among the reproductions then")
+    results = json.loads(FILE.read_text(encoding="utf-8"))
+    parser.add_argument(
+        "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
+    )
     asked: argparse.Namespace = parser.parse_args(argv)
-    text = FILE.read_text(encoding="utf-8")
-    results = json.loads(text)
     training = training_of(asked.preset, asked.seed, task_of(asked.preset, results["tasks"]), asked.system)
+    claim = [training["task"], training.get("system"), training["glimpses"]]
+    if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
+        raise UserError(f"{FILE.name} has no claim of --system={asked.system} on {claim[0]} with {claim[2]} glimpses")
     new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(asked.preset, asked.seed)}
     text = FILE.read_text(encoding="utf-8")  # the tests took minutes
     for key, rows in new.items():
-        text = write(text, key, placed(json.loads(text)[key], rows, same_model))
+        text = write(text, key, placed(json.loads(text)[key], rows))
     FILE.write_text(text, encoding="utf-8")
     print(f"[*] {FILE.relative_to(ROOT)}: {asked.preset}, seed {asked.seed}")
 

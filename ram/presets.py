@@ -132,7 +132,7 @@ PRESETS = {
         augment_shift=0,  # where the digit lies is random anyway
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
-        policy="random",  # all else as there: what is learning where to look worth?
+        policy="random",  # all else as there, but for first_reach: what is learning where to look worth?
         std=0.4, std_end=0.05,  # a wide search that settles
         first_reach=1.0,  # anywhere: the published weights are from a time when random locations had no other first one
         pixel_std=0.3,  # coarse patches are dim

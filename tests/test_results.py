@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from config import get_config
 from ram.runs import published
+from utils import UserError
 
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "experiments")]
 import add_row
@@ -167,6 +168,10 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(add_row, "FILE", copy)
     monkeypatch.setattr(add_row, "ROOT", tmp_path)
     monkeypatch.setattr(add_row, "error_of", lambda command: 0.5 + 0.01 * command.count("=mean"))
+    for asked, said in ((["paper-mnist", "--system=slundqui"], "no claim"), (["mnist7", "--system=x"], "'x'")):
+        with pytest.raises(UserError, match=said):
+            add_row.main(asked)
+    assert copy.read_text(encoding="utf-8") == text
     add_row.main(["mnist7"])
     results = json.loads(copy.read_text(encoding="utf-8"))
     changed = [i for i, (ours, theirs) in enumerate(zip(results["tests"], RESULTS["tests"])) if ours != theirs]
@@ -174,9 +179,9 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     assert {results["tests"][i]["preset"] for i in changed} == {"mnist7"}
     assert len(results["tests"]) == len(RESULTS["tests"]) and results["trainings"] == RESULTS["trainings"]
     new = {**RESULTS["trainings"][0], "seed": 2}
-    rows = add_row.placed(RESULTS["trainings"], [new], add_row.same_model)
+    rows = add_row.placed(RESULTS["trainings"], [new])
     assert rows == [RESULTS["trainings"][0], new, *RESULTS["trainings"][1:]]
-    assert add_row.placed(rows, [new], add_row.same_model) == rows
+    assert add_row.placed(rows, [new]) == rows
 
 
 def test_a_heading_without_translation_is_an_error():

@@ -8,7 +8,6 @@ takes them; the preset itself stands for seed 1 alone.
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import re
 
@@ -34,9 +33,9 @@ def names() -> list[str]:
 
 def seeds(name: str) -> list[int]:
     """List the seeds of a preset's published trainings, in order."""
-    found = glob.glob(path_of(name).replace(".safetensors", "_seed*.safetensors"))
-    numbers = [re.fullmatch(r".*_seed(\d+)\.safetensors", path) for path in found]
-    return [1] * (name in names()) + sorted(int(number[1]) for number in numbers if number)
+    files = os.listdir(FOLDER) if os.path.isdir(FOLDER) else []
+    found = (re.fullmatch(rf"{name}_seed(\d+)\.safetensors", file) for file in files)
+    return [1] * (name in names()) + sorted(int(match[1]) for match in found if match)
 
 
 def stand_in(config: argparse.Namespace) -> str | None:

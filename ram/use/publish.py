@@ -46,6 +46,10 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
     trained, history = read_training(path)
     config = trained_as(trained.settings, path)
     target = path_of(name, config.random_seed)
+    if config.random_seed != 1 and name not in published.names():
+        raise UserError(
+            f"the preset stands for seed 1: publish that training before this one of seed {config.random_seed}"
+        )
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
     others = differences(trained.settings, settings(get_config([f"--preset={name}"])))

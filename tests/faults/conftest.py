@@ -44,9 +44,9 @@ def pytest_generate_tests(metafunc):
     row = metafunc.definition.get_closest_marker("row")
     if row and "number" in metafunc.fixturenames:
         long = metafunc.config.getoption("long")
-        numbers = [*range(COUNTS[row.args[0]][long])]
-        more = [] if long else numbers[2:]
-        metafunc.parametrize("number", [*numbers[: len(numbers) - len(more)], *(long_test(*more) if more else [])])
+        numbers = range(COUNTS[row.args[0]][long])
+        quick = numbers if long else numbers[:2]
+        metafunc.parametrize("number", [*quick, *(long_test(number)[0] for number in numbers[len(quick) :])])
 
 
 def pytest_configure(config):
