@@ -24,6 +24,8 @@ CHINESE = {
     "paper": "论文",
     "ours, one path": "本项目，一条路径",
     "ours, ten paths": "本项目，十条路径",
+    "conv, one path": "卷积，一条路径",
+    "conv, ten paths": "卷积，十条路径",
     "best public claim, one path": "公开报告的最好结果，一条路径",
     "best public claim, ten paths": "公开报告的最好结果，十条路径",
     "preset": "预设",
