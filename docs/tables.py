@@ -153,14 +153,14 @@ def results(language: str) -> str:
 def results_short(language: str) -> str:
     """Make the README's table: a row per preset, with the paper's figure and the best claims with one and ten paths.
 
-    The model with a convolutional glimpse network stands in the same row as the one without.
+    The model with a convolutional glimpse network stands in the same row as the one without, as soon as there is one.
     """
-    rows = []
+    rows, convolutions = [], any(training["preset"].endswith("-conv") for training in RESULTS["trainings"])
     for training in first_seeds():
         task = task_of(training)
         if "random_of" in task or training["preset"].endswith("-conv"):
             continue
-        group, convolutional = seeds(training["preset"]), seeds(training["preset"] + "-conv")
+        groups = [seeds(training["preset"])] + [seeds(training["preset"] + "-conv")] * convolutions
         paper = [
             claim["error"] for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)
         ]
@@ -169,17 +169,17 @@ def results_short(language: str) -> str:
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
                 training["glimpses"],
-                measured(group, "sampled", 1),
-                measured(convolutional, "sampled", 1),
+                *(measured(group, "sampled", 1) for group in groups),
                 paper[0] if paper else None,
                 best_claim(training, 1, language),
-                measured(group, "sampled", 10),
-                measured(convolutional, "sampled", 10),
+                *(measured(group, "sampled", 10) for group in groups),
                 best_claim(training, 10, language),
             ]
         )
-    headings = ["task", "glimpses", "ours, one path", "conv, one path", "paper", "best public claim, one path"]
-    return table([*headings, "ours, ten paths", "conv, ten paths", "best public claim, ten paths"], rows, language)
+    kinds = ["ours"] + ["conv"] * convolutions
+    one, ten = ([f"{kind}, {paths}" for kind in kinds] for paths in ("one path", "ten paths"))
+    headings = ["task", "glimpses", *one, "paper", "best public claim, one path", *ten, "best public claim, ten paths"]
+    return table(headings, rows, language)
 
 
 def as_many(claim: dict, training: dict) -> bool:

@@ -90,7 +90,7 @@ PRESETS = {
         pixel_std=0.3,  # coarse patches are dim
         reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
         reward="probability",
-        epochs=80,  # with 150, the validation error rises after 62
+        epochs=150,
     )),
     "cluttered100-conv": Preset("cluttered100 with a convolutional glimpse network", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,

@@ -128,6 +128,18 @@ def test_several_trainings_of_a_preset_are_one_row_of_readme(monkeypatch):
     assert len(tables.comparisons("en").splitlines()) == 2 + 3
 
 
+def test_a_model_with_convolutions_stands_in_the_row_of_the_one_without(monkeypatch):
+    """Of README's table; among the models of docs/results.md it has a row, and its name says what it has."""
+    first = next(training for training in RESULTS["trainings"] if training["preset"] == "mnist7")
+    shared = [{**test, "preset": "mnist7-conv"} for test in RESULTS["tests"] if test["preset"] == "mnist7"]
+    monkeypatch.setitem(tables.RESULTS, "trainings", [first, {**first, "preset": "mnist7-conv"}])
+    monkeypatch.setitem(tables.RESULTS, "tests", [*RESULTS["tests"], *shared])
+    head, _, row = tables.results_short("en").splitlines()
+    one = f"{mean(measured(('mnist7', 1), 'sampled', 1)['errors']):.2f} +- "
+    assert head.count("conv, ") == 2 and row.count(f"| {one}") == 2
+    assert "with convolutions" in tables.results("en").splitlines()[3] and "conv, " not in tables.results("en")
+
+
 def test_claims_are_linked_and_other_models_take_no_claims_place():
     assert {claim["system"] for claim in RESULTS["claims"]} == set(RESULTS["systems"])
     for name, system in RESULTS["systems"].items():

@@ -1,4 +1,4 @@
-"""Compute the maps of a ConvGlimpseNetwork, and their gradients, as products of matrices: two to three times as fast as conv2d.
+"""Compute the maps of a ConvGlimpseNetwork and their gradients as products of matrices, in half the time of conv2d.
 
 Pixels are rows here: (B*g*g, channels). All windows of 3x3 pixels are gathered as rows (B*(g-2)*(g-2), 9*channels),
 nine pixels one after the other, and a convolution is their product with a matrix (9*channels, filters).
