@@ -573,7 +573,11 @@ def test_the_network_plays_catch(opened, server, size, language):
     unseen = (92, 92, 92)  # a blurred edge may have a few pixels of this gray, too
     before = pixels(page, ".court").get(unseen, 0)
     page.press("[data-screen=seen]")
-    assert pixels(page, ".court").get(unseen, 0) > 100 + 10 * before, "what the retina does not reach"
+    unreached = []
+    for _ in range(8):  # from the middle it reaches all, and there the eye may be in some frames
+        unreached.append(pixels(page, ".court").get(unseen, 0))
+        page.press("[data-game=step]")
+    assert max(unreached) > 100 + 10 * before, "what the retina does not reach"
     page.tab.select_option(".game-speed", "4")
     page.press("[data-game=play]")
     caught = wait_for_game(page, ended="yes")["caught"] == "yes"
