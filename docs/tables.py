@@ -8,6 +8,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
+from catch_tables import catch, catch_short
 from words import table, translate
 
 RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
@@ -92,7 +93,7 @@ def measured(group: list[dict], paths: str, M: int) -> str | None:
     found = group_error(group, paths, M)
     if found is None:
         return None
-    text = f"{found[0]:.2f}" + (f" +- {found[1]:.2f}" if found[1] is not None else "")
+    text = written(*found)
     compared = comparison(group, paths, M)
     return f"**{text}**" if compared and compared[2] > compared[3] else text
 
@@ -311,7 +312,15 @@ def reproductions(language: str) -> str:
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
         one, (ten,) = tests(training, "sampled", 1), tests(training, "sampled", 10)
         trained = [training["seed"], training["epochs"], training["minutes"]]
-        rows.append([f"`{training['command']}`", *trained, spread(one), linked(claim, language), f"{ten:.2f}"])
+        rows.append(
+            [
+                f"`{training['command']}`",
+                *trained,
+                written(mean(one), stdev(one)),
+                linked(claim, language),
+                f"{ten:.2f}",
+            ]
+        )
     older = RESULTS["older_weights"]
     one, (ten,) = (test["errors"] for test in older["tests"])
     (claim,) = (c for c in RESULTS["claims"] if c["system"] == older["system"])
@@ -320,50 +329,24 @@ def reproductions(language: str) -> str:
         "en": f"{command}, [that system's weights]({older['link']})",
         "zh": f"{command}，[该系统的权重]({older['link']})",
     }
-    rows.append([words[language], None, older["epochs"], None, spread(one), linked(claim, language), f"{ten:.2f}"])
+    rows.append(
+        [
+            words[language],
+            None,
+            older["epochs"],
+            None,
+            written(mean(one), stdev(one)),
+            linked(claim, language),
+            f"{ten:.2f}",
+        ]
+    )
     headings = "command,seed,epochs,minutes,one sampled path,claim,ten sampled paths"
     return table(headings.split(","), rows, language)
 
 
-def spread(errors: list[float]) -> str:
-    """Write the mean of some errors, and their standard deviation."""
-    return f"{mean(errors):.2f} +- {stdev(errors):.2f}"
-
-
-PLAYERS = {  # of Catch: where the eye looks
-    "learned": {"en": "where to look is learned", "zh": "学习看哪里"},
-    "random": {"en": "the eye looks anywhere", "zh": "眼睛随机看"},
-    "center": {"en": "the eye looks at the middle", "zh": "眼睛总看中间"},
-    "full_screen": {"en": "the full screen is seen, without a retina", "zh": "不用视网膜，看到整个屏幕"},
-}
-
-
-def catch(language: str) -> str:
-    """Make the table of balls caught: by chance, by a perfect player, as others report, and a row per training."""
-    part = RESULTS["catch"]
-    names = {"en": ("random actions", "a perfect player who sees all"), "zh": ("随机动作", "看到一切的完美玩家")}
-    bounds = zip(names[language], (part["bounds"]["chance"], part["bounds"]["perfect"]))
-    command = f"`{part['bounds']['command']}`"
-    rows = [[f"{name}, {command}", None, f"{value:.2f}", None, None, None] for name, value in bounds]
-    for claim in part["claims"]:
-        source = f"[{claim['system'][language]}]({claim['link']})"
-        rows.append([source, claim["frames"][language], claim["greedy"][language], None, None, None])
-    for row in part["rows"]:
-        name = f"{PLAYERS[row['player']][language]}, `{row['command']}`"
-        numbers = (row["frames"] / 1e6, row["greedy"], row["sampled"], row["distance"], row["late_distance"])
-        rows.append([name, *(number if number is None else f"{number:.2f}" for number in numbers)])
-    headings = "player,million frames,greedy,sampled,pixels from eye to ball,in the last quarter"
-    return table(headings.split(","), rows, language)
-
-
-def catch_short(language: str) -> str:
-    """Make the README's row of balls caught: the mean of the trainings, beside what others report."""
-    part = RESULTS["catch"]
-    learned = [row for row in part["rows"] if row["player"] == "learned"]
-    cells = [f"{mean(v):.2f} +- {stdev(v):.2f}" for v in ([row[k] for row in learned] for k in ("greedy", "sampled"))]
-    claims = (f"[{claim['greedy'][language]}]({claim['link']})" for claim in part["claims"])
-    headings = ["Catch, balls caught in percent", "ours, greedy", "ours, sampled", "paper", "best public claim"]
-    return table(headings, [[translate("20 million frames, seeds 1 to 3", language), *cells, *claims]], language)
+def written(error: float, spread: float | None) -> str:
+    """Write an error with its spread, if it has one."""
+    return f"{error:.2f}" + (f" +- {spread:.2f}" if spread is not None else "")
 
 
 FORMATS = {  # of what an ablation measures: its heading and how it is written
@@ -403,8 +386,8 @@ BLOCKS = {
     "comparisons": comparisons,
     "looking": looking,
     "reproductions": reproductions,
-    "catch": catch,
-    "catch-short": catch_short,
+    "catch": partial(catch, part=RESULTS["catch"]),
+    "catch-short": partial(catch_short, part=RESULTS["catch"]),
     **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
     "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
     "strokes": partial(speed, part=RESULTS["strokes"]),

@@ -10,7 +10,6 @@ Afterwards `python docs/make.py` writes the pages.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -140,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
     )
-    asked: argparse.Namespace = parser.parse_args(argv)
+    asked = parser.parse_args(argv)
     training = training_of(asked.preset, asked.seed, task_of(asked.preset, results["tasks"]), asked.system)
     claim = [training["task"], training.get("system"), training["glimpses"]]
     if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
