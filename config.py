@@ -318,7 +318,6 @@ GROUPS = {
             looking=True,
             before="right",
         ),
-        Flag("rollouts_per_image", repeats, 1, "sampled paths per image in a training step", "training", looking=True),
     ],
     "Evaluation": [
         Flag("M", repeats, 10, "rollouts averaged per image at test", "running", on_resume=KEEP),

@@ -160,19 +160,16 @@ class Trainer:
     def forward(
         self, images: np.ndarray, labels: np.ndarray, rows: slice = slice(None), count: int | None = None
     ) -> tuple[paddle.Tensor, dict]:
-        """Roll out each image `rollouts_per_image` times with the noise of this step: see `hybrid_loss`.
+        """Roll out each image with the noise of this step, and compute the loss: see `hybrid_loss`.
 
         Where the images are only some rows of a batch of `count`, they get the noise of these rows.
         """
         c = self.config
-        rollouts = c.rollouts_per_image if self.model.samples else 1
-        noise = draw_noise((count or len(labels)) * rollouts, c.num_glimpses, "train", c.random_seed, self.global_step)
-        if count:
-            noise = [part[rows.start * rollouts : rows.stop * rollouts] for part in noise]
-        x, y, noise = image_tensor(images), to_tensor(np.repeat(labels, rollouts)), Noise(*map(to_tensor, noise))
+        noise = draw_noise(count or len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
+        x, y, noise = image_tensor(images), to_tensor(labels), Noise(*(to_tensor(part[rows]) for part in noise))
         self.model.set_std(location_std(c, self.progress))
         if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
-            few = first_images(x, rollouts)
+            few = first_images(x)
             n = few.shape[0]
             part = Noise(noise.first[:n], noise.choices[:n])
             check_training(self.models(), few, part, lambda rollout: self.loss(rollout, y[:n])[0])

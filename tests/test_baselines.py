@@ -167,15 +167,6 @@ def test_training_learns(name):
     assert all(record["loss_action"] == record["train_loss"] for record in history)
 
 
-def test_images_are_not_repeated_whatever_a_recipe_says():
-    ours, repeated = make_trainer("--model=fc64"), make_trainer("--model=fc64")
-    repeated.config.rollouts_per_image = 3
-    batch = next(ours.batches())
-    sizes = []
-    repeated.model.rollout, real = lambda x, noise: sizes.append(len(x)) or real(x, noise), repeated.model.rollout
-    assert repeated.train_step(*batch) == ours.train_step(*batch) and sizes == [16]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_training_taken_up_at_a_step_ends_with_the_same_bits(name):
     whole, states = make_trainer(f"--model={name}"), []

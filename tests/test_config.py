@@ -131,9 +131,7 @@ RANGES = {
         (["0", "-1", "1000001", "1.5", "1e3"], ["1", "1000000"]),
     ),
     **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
-    **dict.fromkeys(
-        "num_glimpses num_runs jobs M valid_M rollouts_per_image".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])
-    ),
+    **dict.fromkeys("num_glimpses num_runs jobs M valid_M".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
     "image_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),
     "test_size": (["-0.1", "1", "2"], ["0", "0.2", "0.99"]),

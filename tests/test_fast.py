@@ -98,10 +98,8 @@ def test_several_paths_of_an_image_are_those_of_as_many_copies(fast, side):
 
 
 def test_large_images_are_checked_by_fewer():
-    shapes = {(60, 1): 16, (60, 5): 15, (60, 20): 20, (500, 1): 16, (1000, 1): 4, (1000, 2): 8, (3000, 1): 1}
-    for (side, paths), count in shapes.items():
-        x = paddle.empty([17, 1, side, side], "uint8")
-        assert first_images(x, paths).shape == [count, 1, side, side]
+    for side, count in {60: 16, 500: 16, 1000: 4, 3000: 1}.items():
+        assert first_images(paddle.empty([17, 1, side, side], "uint8")).shape == [count, 1, side, side]
 
 
 def test_large_batches_share_their_memory_and_outlive_the_array():

@@ -434,15 +434,15 @@ def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place, monkeypa
 def test_checkpoint_with_a_flag_that_is_no_more_goes_on_where_that_changed_nothing(place):
     place.run(*SHORT)
     state = checkpoint.read(str(place.latest))
-    for value in ("learned", "leave_one_out"):
-        state["settings"]["baseline"] = value
-        checkpoint.write(str(place.latest), state)
-        if value == "learned":
-            place.run(*SHORT, "--resume")
-        else:
-            message = refusal(place, *SHORT, "--resume")
-            assert message.endswith("it was trained with --baseline=leave_one_out, which is no more")
-            assert checkpoint.read(str(place.latest))["settings"]["baseline"] == value, "nothing is lost"
+    state["settings"] |= {"baseline": "learned", "rollouts_per_image": 1}
+    checkpoint.write(str(place.latest), state)
+    place.run(*SHORT, "--resume")
+    for name, value in {"baseline": "leave_one_out", "rollouts_per_image": 2}.items():
+        changed = state["settings"] | {name: value}
+        checkpoint.write(str(place.latest), {**state, "settings": changed})
+        message = refusal(place, *SHORT, "--resume")
+        assert message.endswith(f"it was trained with --{name}={value}, which is no more")
+        assert checkpoint.read(str(place.latest))["settings"] == changed, "nothing is lost"
 
 
 def test_resume_forgives_the_name_of_a_preset_and_no_more(place):

@@ -56,7 +56,7 @@ RECIPES = {
     "one image": ["--batch_size=1"],
     "uneven": ["--batch_size=19"],
     "clipped": ["--batch_size=19", "--clip_norm=0.01"],
-    "several paths": ["--batch_size=7", "--rollouts_per_image=3", "--core=lstm"],
+    "lstm": ["--batch_size=7", "--core=lstm"],
     "random": ["--policy=random"],
     "one glimpse": ["--num_glimpses=1"],
     "convolution": ["--model=conv"],

@@ -283,8 +283,8 @@ def resumed(state, *flags):
         [],
         ["--ema=0", "--num_workers=2"],
         ["--lr_schedule=plateau", "--lr_patience=0", "--std_end=0.05"],
-        ["--policy=random", "--rollouts_per_image=2"],
-        ["--core=lstm", "--rollouts_per_image=2"],
+        ["--policy=random"],
+        ["--core=lstm"],
         ["--glimpse_network=conv", "--num_patches=2"],
         ["--optimizer=sgd", "--clip_norm=1"],
         ["--optimizer=momentum", "--clip_value=0.1"],
@@ -531,24 +531,6 @@ def test_smoothing_reaches_the_classification_in_its_proportion():
     added = some[name] - none[name]
     assert np.abs(added).max() > 1e-3 and np.allclose(more[name] - none[name], 2 * added, atol=1e-6)
     assert np.allclose(some["baseliner.fc.weight"], none["baseliner.fc.weight"], atol=1e-7), "rewards are as before"
-
-
-def test_several_rollouts_per_image_have_noise_of_their_own_and_count_alike():
-    training, seen = Training("--rollouts_per_image=3"), []
-    real = training.trainer.model.rollout
-
-    def rollout(x, noise):
-        seen.append((x.numpy(), noise.first.numpy(), real(x, noise)))
-        return seen[-1][2]
-
-    training.trainer.model.rollout = rollout
-    images, labels = next(training.trainer.batches())
-    means = training.trainer.train_step(images, labels)
-    (shown, first, result), repeated = seen[0], np.repeat(labels, 3)
-    assert np.array_equal(shown, images) and len(np.unique(first, axis=0)) == 48
-    log_probs = result.log_probs.numpy()
-    assert means["action"] == pytest.approx(-log_probs[np.arange(48), repeated].mean(), rel=1e-5)
-    assert means["right"] == pytest.approx((log_probs.argmax(1) == repeated).mean())
 
 
 def test_averaged_weights_follow_their_formula():

@@ -14,7 +14,6 @@ import paddle
 
 from ram.fast import rollout as fast
 from ram.system import processes
-from utils import repeat_rows
 
 CHECKED = 16  # rows of a training's first batch by which the two are compared
 PIXELS = 2**22  # that they have at most, unless one image has more: the plain rollout needs several times their bytes
@@ -64,9 +63,9 @@ def compare(model, x: paddle.Tensor, noise, loss: Callable | None) -> str | None
     return None
 
 
-def first_images(x: paddle.Tensor, paths: int) -> paddle.Tensor:
-    """Return the first few of the images (B, C, H, W), each as often as it has paths: what a training is checked by."""
-    return repeat_rows(x[: max(1, min(CHECKED // paths, PIXELS // math.prod(x.shape[1:])))], paths)
+def first_images(x: paddle.Tensor) -> paddle.Tensor:
+    """Return the first few of the images (B, C, H, W): what a training is checked by."""
+    return x[: max(1, min(CHECKED, PIXELS // math.prod(x.shape[1:])))]
 
 
 def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> None:

@@ -191,8 +191,7 @@ def test_name_that_the_terminal_cannot_show_is_no_reason_to_stop(run, undisturbe
 def test_memory_that_is_not_there_is_told(run):
     limit = "import resource\nused = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
     limit += "resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 10**6, -1))"
-    flags = ["--num_glimpses=1000", "--rollouts_per_image=1000", "--batch_size=300"]  # 2 GB of noise for a step
-    status, _, err = run.call(*flags, setup=limit)
+    status, _, err = run.call("--hidden_size=16384", setup=limit)  # 1 GB of weights between one h_t and the next
     assert status == 2 and "not enough memory" in one_line(err)
 
 
