@@ -2,132 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from math import sqrt
-from pathlib import Path
 from statistics import mean, stdev
 
 from catch_tables import catch, catch_short
+from errors import (
+    PATHS,
+    RESULTS,
+    as_many,
+    best_claim,
+    claimed,
+    claims,
+    comparison,
+    error_of,
+    first_seeds,
+    group_error,
+    linked,
+    measured,
+    model,
+    named,
+    retina,
+    sampling_error,
+    seeds,
+    system,
+    task_of,
+    tests,
+    written,
+)
 from words import table, translate
-
-RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
-IMAGES = RESULTS["test_images"]
-PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
-
-
-def tests(training: dict, paths: str, M: int) -> list[float] | None:
-    """Return the test errors of a training in percent, one per noise seed; None where it was not tested so."""
-    for test in RESULTS["tests"]:
-        trained = (test["preset"], test.get("training_seed", 1))  # the seed is said where it is not 1
-        if (*trained, test["paths"], test["M"]) == (training["preset"], training["seed"], paths, M):
-            return test["errors"]
-    return None
-
-
-def seeds(preset: str) -> list[dict]:
-    """List the trainings of a preset, one per seed."""
-    return [training for training in RESULTS["trainings"] if training["preset"] == preset]
-
-
-def first_seeds() -> list[dict]:
-    """List the trainings, each preset once."""
-    return [training for training in RESULTS["trainings"] if seeds(training["preset"])[0] is training]
-
-
-def group_error(group: list[dict], paths: str, M: int) -> tuple[float, float | None] | None:
-    """Return the mean error of some trainings of a preset, and its spread.
-
-    That of several is over the trainings, each with the mean of its noise seeds; that of one is over its noise seeds.
-    """
-    errors = [found for found in (tests(training, paths, M) for training in group) if found]
-    if not errors:
-        return None
-    values = errors[0] if len(errors) == 1 else [mean(of_training) for of_training in errors]
-    return mean(values), stdev(values) if len(values) > 1 else None
-
-
-def sampling_error(error: float, images: int = IMAGES) -> float:
-    """Return the standard deviation of an error in percent, sqrt(p (1 - p) / N), over draws of N test images."""
-    return 100 * sqrt(error / 100 * (1 - error / 100) / images)
-
-
-def claims(training: dict, M: int) -> list[dict]:
-    """List the claims on a training's task with as many paths and the same retina (patch size and number of scales)."""
-    return [
-        claim
-        for claim in RESULTS["claims"]
-        if claim["task"] == training["task"] and system(claim)["paths"] == M and same_retina(claim)
-    ]
-
-
-def system(claim: dict) -> dict:
-    return RESULTS["systems"][claim["system"]]
-
-
-def error_of(claim: dict) -> float:
-    return float(claim["error"])
-
-
-def same_retina(claim: dict) -> bool:
-    """Tell whether a claim is of RAM itself, with the patches that this project has on the task."""
-    return "model" not in system(claim) and "scales" not in claim
-
-
-def comparison(group: list[dict], paths: str, M: int) -> tuple[float, dict, float, float] | None:
-    """Compare with the lowest claim: our error, the claim, the difference and twice its standard error.
-
-    None where there is no claim with as many paths and the same retina, and for random locations, which are a
-    comparison themselves. All trainings are tested on the same images, so more of them have no smaller sampling error.
-    """
-    found, rivals = group_error(group, paths, M), claims(group[0], M)
-    if not found or not rivals or "random_of" in task_of(group[0]):
-        return None
-    lowest, ours = min(rivals, key=error_of), found[0]
-    theirs = sampling_error(error_of(lowest), system(lowest).get("images", IMAGES))
-    return ours, lowest, error_of(lowest) - ours, 2 * sqrt(sampling_error(ours) ** 2 + theirs**2)
-
-
-def measured(group: list[dict], paths: str, M: int) -> str | None:
-    """Write our error, with its spread; bold if it is clearly lower than every claim like it."""
-    found = group_error(group, paths, M)
-    if found is None:
-        return None
-    text = written(*found)
-    compared = comparison(group, paths, M)
-    return f"**{text}**" if compared and compared[2] > compared[3] else text
-
-
-def task_of(row: dict) -> dict:
-    """Return the task of a training or a claim."""
-    return RESULTS["tasks"][row["task"]]
-
-
-def named(training: dict, language: str) -> str:
-    """Write the task of a training, with the glimpse network where it is not the paper's."""
-    name = task_of(training)["name"][language]
-    if not training["preset"].endswith("-conv"):
-        return name
-    return {"en": f"{name}, with convolutions", "zh": f"{name}，带卷积"}[language]
-
-
-def retina(patch_size: int, scales: int, language: str) -> str:
-    """Write patch size and number of scales, as in "12x12 at 3 scales"."""
-    patch = f"{patch_size}x{patch_size}"
-    return patch if scales == 1 else {"en": f"{patch} at {scales} scales", "zh": f"{patch}，{scales} 个尺度"}[language]
-
-
-def claimed(claim: dict) -> str:
-    """Write a claim's error, with the spread or the upper end where it states one."""
-    text = claim["error"] + (f" +- {claim['spread']}" if "spread" in claim else "")
-    return text + (f"-{claim['up_to']}" if "up_to" in claim else "")
-
-
-def linked(claim: dict, language: str) -> str:
-    """Write a claim as its linked error, with the system's name and its glimpses."""
-    name, link = system(claim)["name"][language], f"[{claimed(claim)}]({system(claim)['link']})"
-    count = claim["glimpses"]
-    return {"en": f"{link} ({name}, {count} glimpses)", "zh": f"{link}（{name}，{count} 次瞥视）"}[language]
 
 
 def results(language: str) -> str:
@@ -144,11 +46,11 @@ def results(language: str) -> str:
                 *(measured([training], paths, M) for paths, M in PATHS),
                 " / ".join(f"{sampling_error(error):.2f}" for error in errors),
                 training["seed"],
-                f"`{training['preset']}`",
+                f"`{model(training)}`",
             ]
         )
     headings = ["task", "retina", "glimpses", "one sampled path", "one path of the means", "ten sampled paths"]
-    return table([*headings, "sampling error", "seed", "preset"], rows, language)
+    return table([*headings, "sampling error", "seed", "name"], rows, language)
 
 
 def results_short(language: str) -> str:
@@ -159,7 +61,7 @@ def results_short(language: str) -> str:
     rows, convolutions = [], any(training["preset"].endswith("-conv") for training in RESULTS["trainings"])
     for training in first_seeds():
         task = task_of(training)
-        if "random_of" in task or training["preset"].endswith("-conv"):
+        if "random_of" in task or "variant" in training or training["preset"].endswith("-conv"):
             continue
         groups = [seeds(training["preset"])] + [seeds(training["preset"] + "-conv")] * convolutions
         paper = [
@@ -181,32 +83,6 @@ def results_short(language: str) -> str:
     one, ten = ([f"{kind}, {paths}" for kind in kinds] for paths in ("one path", "ten paths"))
     headings = ["task", "glimpses", *one, "paper", "best public claim, one path", *ten, "best public claim, ten paths"]
     return table(headings, rows, language)
-
-
-def as_many(claim: dict, training: dict) -> bool:
-    return claim["glimpses"] == training["glimpses"]
-
-
-def best_claim(training: dict, M: int, language: str) -> str | None:
-    """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise."""
-    rivals = [
-        claim
-        for claim in RESULTS["claims"]
-        if claim["task"] == training["task"]
-        and system(claim)["paths"] == M
-        and "model" not in system(claim)
-        and claim["system"] != "paper"
-    ]
-    if not rivals:
-        return None
-    lowest = min(rivals, key=error_of)
-    words = [system(lowest)["name"][language]]
-    if not as_many(lowest, training):
-        words.append({"en": f"{lowest['glimpses']} glimpses", "zh": f"{lowest['glimpses']} 次瞥视"}[language])
-    if "scales" in lowest:
-        words.append({"en": f"{lowest['scales']} scales", "zh": f"{lowest['scales']} 个尺度"}[language])
-    link = f"[{claimed(lowest)}]({system(lowest)['link']})"
-    return {"en": f"{link} ({', '.join(words)})", "zh": f"{link}（{'，'.join(words)}）"}[language]
 
 
 def trainings(language: str) -> str:
@@ -257,7 +133,7 @@ def comparisons(language: str) -> str:
     rows = []
     for training in first_seeds():
         for (paths, M), words in zip(PATHS, ("one sampled path", "one path of the means", "ten sampled paths")):
-            compared = comparison(seeds(training["preset"]), paths, M)
+            compared = comparison(seeds(model(training)), paths, M)
             if compared:
                 ours, claim, difference, bound = compared
                 rows.append(
@@ -298,6 +174,49 @@ def looking(language: str) -> str:
                 ]
             )
     return table(["task", "paths", "learned", "random", "random / learned", "paper's"], rows, language)
+
+
+def paper_rows(language: str) -> str:
+    """Make the table of all numbers of glimpses in the paper: our recipe beside claims with as many glimpses."""
+    rows = []
+    for training in first_seeds():
+        like = [claim for claim in claims(training, 1) if as_many(claim, training)]
+        paper = next((claim for claim in like if claim["system"] == "paper"), None)
+        if (
+            not paper
+            or "random_of" in task_of(training)
+            or not training.get("variant", "glimpses").startswith("glimpses")
+        ):
+            continue
+        lowest = min((claim for claim in like if claim is not paper), key=error_of, default=None)
+        group = seeds(model(training))
+        rows.append(
+            [
+                named(training, language),
+                training["glimpses"],
+                written(*group_error(group, "sampled", 1)),
+                claimed(paper),
+                lowest and linked(lowest, language),
+                written(*group_error(group, "sampled", 10)),
+                f"`{model(training)}`",
+            ]
+        )
+    headings = "task|glimpses|one sampled path|paper|best public claim, one path|ten sampled paths|name"
+    return table(headings.split("|"), rows, language)
+
+
+def recipe(language: str) -> str:
+    """Make the table of what augmentation and averaged weights are worth on MNIST, over all trainings of each."""
+    rows = []
+    for name in ("mnist", "mnist_unaugmented", "mnist_plain"):
+        group = seeds(name)
+        if group:
+            errors = [group_error(group, paths, M) for paths, M in PATHS]
+            yes = [translate("yes" if group[0][key] else "no", language) for key in ("augmented", "averaged")]
+            trained = ", ".join(str(training["seed"]) for training in group)
+            rows.append([f"`{name}`", *yes, trained, *(written(*error) for error in errors)])
+    headings = "name,augmented,averaged weights,seeds,one sampled path,one path of the means,ten sampled paths"
+    return table(headings.split(","), rows, language)
 
 
 def reproductions(language: str) -> str:
@@ -344,11 +263,6 @@ def reproductions(language: str) -> str:
     return table(headings.split(","), rows, language)
 
 
-def written(error: float, spread: float | None) -> str:
-    """Write an error with its spread, if it has one."""
-    return f"{error:.2f}" + (f" +- {spread:.2f}" if spread is not None else "")
-
-
 FORMATS = {  # of what an ablation measures: its heading and how it is written
     "valid_loss": ("validation loss", "{:.3f}"),
     "valid_error": ("validation error", "{:.2f}"),
@@ -385,6 +299,8 @@ BLOCKS = {
     "claims-other-models": partial(all_claims, others=True),
     "comparisons": comparisons,
     "looking": looking,
+    "paper-rows": paper_rows,
+    "recipe": recipe,
     "reproductions": reproductions,
     "catch": partial(catch, part=RESULTS["catch"]),
     "catch-short": partial(catch_short, part=RESULTS["catch"]),

@@ -2,6 +2,7 @@
 
     python experiments/add_row.py cluttered60
     python experiments/add_row.py cluttered60 --seed=2
+    python experiments/add_row.py mnist --variant=glimpses4
     python experiments/add_row.py paper-mnist --system=paper
 
 Rows of the same model are replaced, others stay as they are. Each error is the one that the command in its row prints.
@@ -24,6 +25,7 @@ from safetensors.numpy import load_file
 from config import Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import published
+from ram.runs.settings import deciding, settings
 from ram.runs.weights import read_facts
 from ram.system.command import command_line
 from utils import UserError
@@ -41,15 +43,21 @@ def error_of(command: str) -> float:
     return float(re.search(r"Error: (\d+\.\d+)%", said)[1])
 
 
-def relative(preset: str, seed: int) -> str:
+def name_of(preset: str, variant: str | None) -> str:
+    """Name a training apart from its seed as the published files do."""
+    return f"{preset}_{variant}" if variant else preset
+
+
+def relative(name: str, seed: int) -> str:
     """Name the published file of a training as a command in the project's folder does."""
-    return Path(ROOT, published.path_of(preset, seed)).relative_to(ROOT).as_posix()
+    return Path(ROOT, published.path_of(name, seed)).relative_to(ROOT).as_posix()
 
 
-def tests_of(preset: str, seed: int) -> list[dict]:
+def tests_of(preset: str, variant: str | None, seed: int) -> list[dict]:
     """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
-    weights = f" --weights={relative(preset, seed)}" if seed != 1 else ""
-    model = {"preset": preset, **({"training_seed": seed} if seed != 1 else {})}
+    weights = f" --weights={relative(name_of(preset, variant), seed)}" if variant or seed != 1 else ""
+    model = {"preset": preset, **({"variant": variant} if variant else {})}
+    model.update({"training_seed": seed} if seed != 1 else {})
     command = f"python main.py --preset={preset} --is_train=False{weights}"
     rows = []
     for paths, M, noise_seeds, more in (
@@ -68,17 +76,18 @@ def tests_of(preset: str, seed: int) -> list[dict]:
     return rows
 
 
-def training_of(preset: str, seed: int, task: str, system: str | None) -> dict:
+def training_of(preset: str, variant: str | None, seed: int, task: str, system: str | None) -> dict:
     """Describe a training as its published file does."""
-    path = published.path_of(preset, seed)
+    path = published.path_of(name_of(preset, variant), seed)
     facts, weights = read_facts(path), load_file(path)
     flags = facts["settings"]
     return {
         "preset": preset,
+        **({"variant": variant} if variant else {}),
         "task": task,
         **({"system": system} if system else {}),
         "glimpses": flags["num_glimpses"],
-        "command": f"python main.py --preset={preset}" + (f" --random_seed={seed}" if seed != 1 else ""),
+        "command": " ".join([f"python main.py --preset={preset}", *other_flags(preset, flags)]),
         "seed": seed,
         "epochs": facts["epochs"],
         "best_epoch": facts["epoch"],
@@ -88,6 +97,12 @@ def training_of(preset: str, seed: int, task: str, system: str | None) -> dict:
         "averaged": bool(flags["ema"]),
         "precision": str(next(iter(weights.values())).dtype),
     }
+
+
+def other_flags(preset: str, flags: dict) -> list[str]:
+    """Write the flags that train otherwise than the preset does."""
+    theirs = deciding(settings(get_config([f"--preset={preset}"])))
+    return [f"--{name}={value}" for name, value in deciding(flags).items() if value != theirs.get(name)]
 
 
 def task_of(preset: str, tasks: dict) -> str:
@@ -108,7 +123,8 @@ def placed(rows: list[dict], new: list[dict]) -> list[dict]:
     kept = [row for row in rows if not same_model(row, model)]
     at = [i for i, row in enumerate(rows) if same_model(row, model)]
     if not at:
-        at = [i + 1 for i, row in enumerate(kept) if row["preset"] == model["preset"]][-1:] or [len(kept)]
+        at = [i + 1 for i, row in enumerate(kept) if named(row) == named(model)][-1:]
+        at = at or [i + 1 for i, row in enumerate(kept) if row["preset"] == model["preset"]][-1:] or [len(kept)]
     return [*kept[: at[0]], *new, *kept[at[0] :]]
 
 
@@ -127,29 +143,38 @@ def seed_of(row: dict) -> int:
 
 def same_model(one: dict, other: dict) -> bool:
     """Tell whether two rows are of one model."""
-    return (one["preset"], seed_of(one)) == (other["preset"], seed_of(other))
+    return named(one) == named(other) and seed_of(one) == seed_of(other)
+
+
+def named(row: dict) -> str:
+    """Name the training of a row, apart from its seed."""
+    return name_of(row["preset"], row.get("variant"))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Test the model that the arguments name, and write its rows."""
     parser = Parser(prog="experiments/add_row.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("preset", choices=list(PRESETS), help="the published model")
+    parser.add_argument("--variant", help="the word for the flags that the preset has otherwise")
     parser.add_argument("--seed", type=int, default=1, help="the seed of its training")
     results = json.loads(FILE.read_text(encoding="utf-8"))
     parser.add_argument(
         "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
     )
     asked = parser.parse_args(argv)
-    training = training_of(asked.preset, asked.seed, task_of(asked.preset, results["tasks"]), asked.system)
+    model = (asked.preset, asked.variant, asked.seed)
+    training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system)
+    if asked.variant and asked.variant not in results["variants"]:
+        raise UserError(f"{FILE.name} does not say what --variant={asked.variant} is: name it there first")
     claim = [training["task"], training.get("system"), training["glimpses"]]
     if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
         raise UserError(f"{FILE.name} has no claim of --system={asked.system} on {claim[0]} with {claim[2]} glimpses")
-    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(asked.preset, asked.seed)}
+    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(*model)}
     text = FILE.read_text(encoding="utf-8")  # the tests took minutes
     for key, rows in new.items():
         text = write(text, key, placed(json.loads(text)[key], rows))
     FILE.write_text(text, encoding="utf-8")
-    print(f"[*] {FILE.relative_to(ROOT)}: {asked.preset}, seed {asked.seed}")
+    print(f"[*] {FILE.relative_to(ROOT)}: {name_of(asked.preset, asked.variant)}, seed {asked.seed}")
 
 
 if __name__ == "__main__":

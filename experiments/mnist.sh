@@ -11,3 +11,8 @@ row --preset=mnist7 --num_runs=3 "$@" # 7 glimpses
 for glimpses in 5 4 3 2; do
   row --preset=mnist --num_glimpses="$glimpses" "$@"
 done
+
+# What is recipe, what is model: six glimpses without augmentation, then without averaged weights, too.
+plain=(--augment_shift=0 --augment_rotate=0 --augment_scale=0 --augment_shear=0)
+apart row mnist_unaugmented --preset=mnist --num_runs=3 "${plain[@]}" "$@"
+apart row mnist_plain --preset=mnist --num_runs=3 "${plain[@]}" --ema=0 "$@"

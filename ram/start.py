@@ -46,7 +46,7 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
 def origin(trained: Trained) -> Origin:
     """Describe the file of the weights: its name, whether it is published, and the seed of its training."""
     sha256 = hashlib.sha256(checkpoint.file_bytes(trained.path)).hexdigest()
-    files = [(name, published.path_of(name, seed)) for name in published.names() for seed in published.seeds(name)]
+    files = [(name, published.path_of(name, seed)) for name, seed in published.trainings()]
     presets = [name for name, path in files if read_facts(path)["sha256"] == sha256]
     seed = trained.settings.get("random_seed")
     return Origin(

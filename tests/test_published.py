@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+import safetensors.numpy
 from helpers import ROOT, copy_checkout, long_test, run_as_main, same
 
 import main
@@ -34,7 +35,7 @@ from utils import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
 
-FILES = [(name, seed) for name in published.names() for seed in published.seeds(name)]
+FILES = published.trainings()
 RUNS = {name: run_name(get_config([f"--preset={name}"])) for name in ("mnist", "cluttered60")}
 PRECISIONS = {"mnist": np.float32, "cluttered60": np.float16}  # the larger model would have more than 3 MB
 SHORT = {"limit": 160, "epochs": 2, "batch_size": 32, "init_lr": 0.01, "ema": 0.9}
@@ -121,7 +122,8 @@ def check_pair(folder, name, seed=1):
     assert weights.stat().st_size < 3_000_000
     assert set(facts["settings"]) == set(IN_FILES) - set(PATHS), "they name every flag"
     config = published.trained_as(facts["settings"], name)
-    assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
+    if name in PRESETS:
+        assert run_name(config) == run_name(get_config([f"--preset={name}"])), "--preset has to find it"
     assert (
         facts["seed"] == config.random_seed == seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
     )
@@ -134,8 +136,8 @@ def check_pair(folder, name, seed=1):
 @pytest.mark.parametrize("name, seed", FILES)
 def test_what_is_in_the_repository(name, seed):
     facts = check_pair(Path(published.FOLDER), name, seed)
-    today = settings(get_config([f"--preset={name}"]))
-    assert not differences(facts["settings"], today), "--preset trains what is published"
+    today = settings(get_config([f"--preset={name.partition('_')[0]}"]))
+    assert bool(differences(facts["settings"], today)) == ("_" in name), "--preset trains what is published"
 
 
 def test_no_other_file_is_in_the_repository():
@@ -159,12 +161,13 @@ def test_real_error_is_the_published_one(real_mnist, file, tmp_path, capsys):
     """One rollout, since ten take ten times as long."""
     name, seed = file
     folder, path = real_mnist().data_dir, published.path_of(name, seed)
-    arguments = [f"--preset={name}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
+    preset = name.partition("_")[0]
+    arguments = [f"--preset={preset}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
     settings = published.load(name, seed).settings
     source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
     if source != "mnist" and not Path(folder, source).is_dir():
         pytest.skip(f"{source} is not there")
-    main.main(get_config([*arguments, *[f"--weights={path}"] * (seed != 1)]))
+    main.main(get_config([*arguments, *[f"--weights={path}"] * ((name, seed) != (preset, 1))]))
     error = float(re.search(TEST_LINES, capsys.readouterr().out)[8])
     assert error == pytest.approx(read_facts(path)["test_error"]["M=1"], abs=0.0501)
 
@@ -239,6 +242,57 @@ def test_another_seed_has_a_file_of_its_own(folder, tiny_mnist, tmp_path, capsys
     assert re.fullmatch(TEST_LINES, capsys.readouterr().out)[8] == f"{facts['test_error']['M=1']:.2f}"
     run("--is_train=False", "--M=1", "--preset=mnist", f"--random_seed={seed}")  # the seed of the noise
     assert "mnist.safetensors" in capsys.readouterr().out
+
+
+def test_a_variant_has_a_file_of_its_own(folder, tiny_mnist, tmp_path, capsys, run):
+    """It serves where its flags are given, as far as the run's name shows them, and never in place of the preset."""
+    before, ends = content(folder), "_model_best.pdparams"
+
+    def asked(root, *more):
+        best = next(str(path) for path in (root / "ckpt").iterdir() if path.name.endswith(ends))
+        return publishing.get_arguments([best, "--name=mnist", f"--data_dir={tiny_mnist.folder}", *more])
+
+    def train(root, *more):
+        main.main(get_config(flags(root, tiny_mnist, "--preset=mnist", "--plot_freq=0", *more)))
+        return root
+
+    with short_presets():
+        four, other_seed, five = (tmp_path / name for name in ("4", "seed", "5"))
+        train(four, "--num_glimpses=4")
+        assert "--num_glimpses=4 (not 6)" in refusal(publishing.main, asked(four, "--force"))
+        train(other_seed, "--num_glimpses=4", "--random_seed=2")
+        message = refusal(publishing.main, asked(other_seed, "--variant=glimpses4"))
+        assert message.startswith("mnist_glimpses4 stands for seed 1")
+        publishing.main(asked(four, "--variant=glimpses4"))
+        message = refusal(publishing.main, asked(four, "--variant=glimpses4"))
+        assert "mnist_glimpses4.safetensors is published already" in message
+        publishing.main(asked(other_seed, "--variant=glimpses4"))
+        started = train(tmp_path / "started", "--num_glimpses=4", f"--weights={folder / 'mnist.safetensors'}")
+        assert "began with the weights in a file" in refusal(publishing.main, asked(started, "--variant=again"))
+        train(five, "--num_glimpses=5", "--random_seed=3")
+        message = refusal(publishing.main, asked(five, "--variant=glimpses4"))
+        assert "was not trained as mnist_glimpses4 is: --num_glimpses=5 (not 4)" in message
+        for word in ("seed2", "A", "a_b", ""):
+            assert f"'{word}'" in refusal(asked, four, f"--variant={word}")
+    names = [f"mnist_glimpses4{seed}.{ending}" for seed in ("", "_seed2") for ending in ("json", "safetensors")]
+    after = content(folder)
+    assert after.items() > before.items() and {*after} - {*before} == {*names}
+    assert published.variants() == ["mnist_glimpses4"] and published.names() == ["mnist", "cluttered60"]
+    assert published.trainings() == [("mnist", 1), ("cluttered60", 1), ("mnist_glimpses4", 1), ("mnist_glimpses4", 2)]
+    facts = check_pair(folder, "mnist_glimpses4")
+    assert {array.dtype for array in safetensors.numpy.load_file(folder / names[1]).values()} == {np.dtype("float16")}
+    for given in (["--preset=mnist", "--num_glimpses=4"], ["--num_glimpses=4"], [f"--weights={folder / names[1]}"]):
+        capsys.readouterr()
+        run("--is_train=False", "--M=1", *given)
+        assert f"Error: {facts['test_error']['M=1']:.2f}%" in capsys.readouterr().out
+    run("--is_train=False", "--M=1", "--preset=mnist")
+    assert "mnist.safetensors" in capsys.readouterr().out
+
+
+def test_a_training_of_the_preset_is_no_variant(folder, trained, tiny_mnist):
+    before = content(folder)
+    assert "it is no --variant=x" in refusal(publish, trained, tiny_mnist, "mnist", "mnist", "--variant=x")
+    assert content(folder) == before
 
 
 def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):

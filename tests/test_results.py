@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 
 from config import get_config
 from ram.runs import published
+from ram.runs.settings import differences
+from ram.runs.settings import settings as run_settings
 from utils import UserError
 
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "experiments")]
@@ -25,29 +27,29 @@ import tables
 
 RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
 TRAININGS = [*RESULTS["trainings"], *RESULTS["reproductions"]]
-MODELS = [(training["preset"], training["seed"]) for training in TRAININGS]
+MODELS = [(add_row.named(training), training["seed"]) for training in TRAININGS]
 
 
 def measured(model: tuple[str, int], paths: str, M: int) -> dict | None:
-    tests = [test for test in RESULTS["tests"] if (test["preset"], test.get("training_seed", 1)) == model]
+    tests = [test for test in RESULTS["tests"] if (add_row.named(test), add_row.seed_of(test)) == model]
     found = [test for test in tests if (test["paths"], test["M"]) == (paths, M)]
     assert len(found) <= 1, "measured twice"
     return found[0] if found else None
 
 
 def test_every_published_model_has_its_rows():
-    there = [(name, seed) for name in published.names() for seed in published.seeds(name)]
-    assert len(MODELS) == len(set(MODELS)) and set(MODELS) == set(there)
+    assert len(MODELS) == len(set(MODELS)) and set(MODELS) == set(published.trainings())
     for model in MODELS:
         one, ten = measured(model, "sampled", 1), measured(model, "sampled", 10)
         assert one["noise_seeds"] == [1, 2, 3, 4, 5] and ten["noise_seeds"] == [1]
         # Locations that are drawn have no means.
-        assert bool(measured(model, "mean", 1)) == (get_config([f"--preset={model[0]}"]).policy == "learned")
+        preset = model[0].partition("_")[0]
+        assert bool(measured(model, "mean", 1)) == (get_config([f"--preset={preset}"]).policy == "learned")
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
 def test_rows_are_what_is_published(training):
-    name = (training["preset"], training["seed"])
+    name = (add_row.named(training), training["seed"])
     path = ROOT / published.path_of(*name)
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     settings, task = facts["settings"], RESULTS["tasks"][training["task"]]
@@ -63,7 +65,8 @@ def test_rows_are_what_is_published(training):
     assert training["augmented"] == any(augmentations)
     assert {str(array.dtype) for array in load_file(path).values()} == {training["precision"]}
     config = get_config(training["command"].split()[2:])
-    assert (config.preset, config.random_seed, config.is_train) == (*name, True)
+    assert (config.preset, config.random_seed, config.is_train) == (training["preset"], training["seed"], True)
+    assert not differences(facts["settings"], run_settings(config)), "the command trains it"
 
 
 def test_commands_are_understood_and_say_what_was_measured():
@@ -73,8 +76,9 @@ def test_commands_are_understood_and_say_what_was_measured():
         config = get_config(command[2:])
         assert (config.preset, config.is_train, config.locations) == (test["preset"], False, test["paths"])
         assert test["paths"] == "mean" or config.M == test["M"]
-        seed = test.get("training_seed", 1)
-        assert config.weights == (None if seed == 1 else f"ckpt/published/{test['preset']}_seed{seed}.safetensors")
+        name, seed = add_row.named(test), add_row.seed_of(test)
+        weights = f"ckpt/published/{name}{f'_seed{seed}' * (seed != 1)}.safetensors"
+        assert config.weights == (None if (name, seed) == (test["preset"], 1) else weights)
         assert ("--random_seed=S" in test["command"]) == (len(test["noise_seeds"] or [1]) > 1)
         assert len(test["errors"]) == len(test["noise_seeds"] or [1])
     for part in (*RESULTS["ablations"].values(), RESULTS["folders"]):
@@ -93,7 +97,7 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     for row, training in zip(rows, RESULTS["trainings"]):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         for cell, (paths, M) in zip(cells[3:6], (("sampled", 1), ("mean", 1), ("sampled", 10))):
-            test = measured((training["preset"], training["seed"]), paths, M)
+            test = measured((add_row.named(training), training["seed"]), paths, M)
             if test is None:
                 assert cell == "-"
                 continue
@@ -168,7 +172,8 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
 def test_a_training_is_described_from_its_file(training):
     task = add_row.task_of(training["preset"], RESULTS["tasks"])
-    assert add_row.training_of(training["preset"], training["seed"], task, training.get("system")) == training
+    model = (training["preset"], training.get("variant"), training["seed"])
+    assert add_row.training_of(*model, task, training.get("system")) == training
 
 
 def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
@@ -180,7 +185,9 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(add_row, "FILE", copy)
     monkeypatch.setattr(add_row, "ROOT", tmp_path)
     monkeypatch.setattr(add_row, "error_of", lambda command: 0.5 + 0.01 * command.count("=mean"))
-    for asked, said in ((["paper-mnist", "--system=slundqui"], "no claim"), (["mnist7", "--system=x"], "'x'")):
+    wrong = {"no claim": ["paper-mnist", "--system=slundqui"], "'x'": ["mnist7", "--system=x"]}
+    wrong["glimpses2.json"] = ["mnist", "--variant=glimpses2"]
+    for said, asked in wrong.items():
         with pytest.raises(UserError, match=said):
             add_row.main(asked)
     assert copy.read_text(encoding="utf-8") == text

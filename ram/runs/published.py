@@ -2,7 +2,10 @@
 
 The files are in the project's own folder, whatever --ckpt_dir is, and training never changes them. Where a preset was
 trained with other seeds than 1, too, `<preset>_seed<S>.safetensors` are these: they show the spread, and --weights
-takes them; the preset itself stands for seed 1 alone.
+takes them; the preset itself stands for seed 1 alone. `<preset>_<variant>.safetensors` was trained as the preset is but
+for some flags, which its JSON has.
+
+A name stands for a training apart from its seed: a preset, or a preset and a variant of it with "_" between them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ FOLDER = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), ".
 
 
 def path_of(name: str, seed: int = 1) -> str:
-    """Name the published file of a preset's training, relative to the working folder where it is below that."""
+    """Name the published file of a training, relative to the working folder where it is below that."""
     stem = name if seed == 1 else f"{name}_seed{seed}"
     return os.path.join(FOLDER, f"{stem}.safetensors").removeprefix(os.path.join(os.getcwd(), ""))
 
@@ -31,28 +34,43 @@ def names() -> list[str]:
     return [name for name in PRESETS if os.path.lexists(path_of(name))]
 
 
+def variants() -> list[str]:
+    """List the names of published variants of presets."""
+    found = (re.fullmatch(r"((.+)_(?!seed)[^_]+)\.safetensors", file) for file in files())
+    return sorted(match[1] for match in found if match and match[2] in PRESETS)
+
+
 def seeds(name: str) -> list[int]:
-    """List the seeds of a preset's published trainings, in order."""
-    files = os.listdir(FOLDER) if os.path.isdir(FOLDER) else []
-    found = (re.fullmatch(rf"{name}_seed(\d+)\.safetensors", file) for file in files)
-    return [1] * (name in names()) + sorted(int(match[1]) for match in found if match)
+    """List the seeds of the published trainings of a preset or variant, in order."""
+    found = (re.fullmatch(rf"{name}_seed(\d+)\.safetensors", file) for file in files())
+    return [1] * os.path.lexists(path_of(name)) + sorted(int(match[1]) for match in found if match)
+
+
+def trainings() -> list[tuple[str, int]]:
+    """List all published trainings by name and seed."""
+    return [(name, seed) for name in (*names(), *variants()) for seed in seeds(name)]
+
+
+def files() -> list[str]:
+    """List the files in the folder of published weights."""
+    return os.listdir(FOLDER) if os.path.isdir(FOLDER) else []
 
 
 def stand_in(config: argparse.Namespace) -> str | None:
     """Name the published file that may stand in for a run which was never trained here; None if there is none.
 
-    It is the first whose settings give the run the name that `config` gives it, that of --preset before the others:
-    so --preset=cluttered60 --policy=random finds those of cluttered60-random, and what a test may choose, such as
-    --limit, changes nothing. Where no name fits, that of --preset serves, and the flags that do not fit it are an
-    error. Nothing stands in for a preset without published weights, even where a run of another preset has the same
-    name, or for one of several runs, since each of them is a training of its own.
+    It is the first whose settings give the run the name that `config` gives it, that of --preset before the others,
+    variants last: so --preset=cluttered60 --policy=random finds those of cluttered60-random, and what a test may
+    choose, such as --limit, changes nothing. Where no name fits, that of --preset serves, and the flags that do not fit
+    it are an error. Nothing stands in for a preset without published weights, even where a run of another preset has
+    the same name, or for one of several runs, since each of them is a training of its own.
 
     Raises:
         UserError: a description that has to be looked at cannot be used.
     """
     if config.num_runs > 1 or config.preset not in (None, *names()):
         return None
-    for path in map(path_of, sorted(names(), key=lambda name: name != config.preset)):
+    for path in map(path_of, sorted([*names(), *variants()], key=lambda name: name != config.preset)):
         trained = read_facts(path)["settings"]
         if run_name(trained_as(trained, path)) == run_name(config):
             return path
@@ -74,7 +92,7 @@ def offer() -> str:
 
 
 def load(name: str, seed: int = 1) -> Trained:
-    """Read the published weights of a preset's training.
+    """Read the published weights of a training.
 
     Raises:
         UserError: there are no such weights, or they cannot be used.

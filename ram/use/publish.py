@@ -1,8 +1,10 @@
 """Publish the best epoch of a training: test it, and write its weights and their description to ckpt/published/.
 
     python -m ram.use.publish ckpt/ram_6_8x8_1_model_best.pdparams --name=mnist
+    python -m ram.use.publish ckpt/ram_4_8x8_1_model_best.pdparams --name=mnist --variant=glimpses4
 
-Weights that would be too large in float32 are published in float16, and the errors are those of the rounded ones.
+Weights that would be too large in float32 are published in float16, and so are variants and other seeds than 1, which
+are many; the errors are those of the rounded weights.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import time
 
 import numpy as np
@@ -17,6 +20,7 @@ import numpy as np
 from config import IN_FILES, PATHS, Parser, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
+from ram.runs.origin import origin_in
 from ram.runs.published import load, path_of, summary, trained_as
 from ram.runs.settings import differences, settings
 from ram.runs.weights import Trained, facts_path, fitted, read, read_facts
@@ -28,7 +32,14 @@ LARGEST = 3_000_000  # bytes: what is published stays in the history of the repo
 ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
 
 
-def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None = None, force: bool = False) -> None:
+def publish(
+    path: str,
+    name: str,
+    data_dir: str = "./data",
+    hardware: str | None = None,
+    force: bool = False,
+    variant: str | None = None,
+) -> None:
     """Test the best checkpoint of a training, and write its two files, in float16 if float32 would be too large.
 
     Args:
@@ -37,6 +48,7 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
         data_dir: folder of the data.
         hardware: the hardware of the training; None: this machine.
         force: replace what is published under this name.
+        variant: a word for the flags in which the training was not that of the preset; the file has it in its name.
 
     Raises:
         UserError: the checkpoint cannot be published; nothing is changed then.
@@ -45,17 +57,25 @@ def publish(path: str, name: str, data_dir: str = "./data", hardware: str | None
 
     trained, history = read_training(path)
     config = trained_as(trained.settings, path)
+    preset, name = name, f"{name}_{variant}" if variant else name
     target = path_of(name, config.random_seed)
-    if config.random_seed != 1 and name not in published.names():
-        raise UserError(
-            f"the preset stands for seed 1: publish that training before this one of seed {config.random_seed}"
-        )
+    if config.random_seed != 1 and not os.path.lexists(path_of(name)):
+        raise UserError(f"{name} stands for seed 1: publish that training before this one of seed {config.random_seed}")
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
-    others = differences(trained.settings, settings(get_config([f"--preset={name}"])))
+    others = differences(trained.settings, settings(get_config([f"--preset={preset}"])))
+    if variant:
+        if not others:
+            raise UserError(f"{path} was trained as --preset={preset} trains: it is no --variant={variant}")
+        if origin_in(trained.settings):
+            raise UserError(f"{path} cannot be published: its training began with the weights in a file")
+        first = read_facts(path_of(name))["settings"] if config.random_seed != 1 else trained.settings
+        others = differences(trained.settings, first)
     if others:
-        raise UserError(f"{path} was not trained as --preset={name} trains: {others}")
-    for precision in (np.float32, np.float16):
+        theirs = f"{name} is" if variant else f"--preset={preset} trains"
+        raise UserError(f"{path} was not trained as {theirs}: {others}")
+    whole = not variant and config.random_seed == 1
+    for precision in (np.float32, np.float16) if whole else (np.float16,):
         rounded = {key: np.ascontiguousarray(value, precision) for key, value in trained.weights.items()}
         data = save(rounded)
         if len(data) <= LARGEST:
@@ -137,6 +157,17 @@ def paddle_version() -> str:
     return str(paddle.__version__)
 
 
+def word(text: str) -> str:
+    """Return the name of a variant as it is.
+
+    Raises:
+        ArgumentTypeError: it would not be understood in the name of a file.
+    """
+    if not re.fullmatch(r"(?!seed)[a-z0-9-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no word of lower-case letters, digits and hyphens, or is a seed")
+    return text
+
+
 def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the flags.
 
@@ -146,6 +177,7 @@ def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m ram.use.publish", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("checkpoint", help="<run>_model_best.pdparams of the training")
     parser.add_argument("--name", choices=list(PRESETS), required=True, help="the preset that it was trained with")
+    parser.add_argument("--variant", type=word, help="a word for the flags that the preset has otherwise")
     parser.add_argument("--force", action="store_true", help="replace what is published under this name")
     parser.add_argument("--hardware", help="what it was trained on (default: this machine)")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
@@ -156,7 +188,14 @@ def main(arguments: argparse.Namespace) -> None:
     """Publish the checkpoint that the arguments name."""
     prepare_cpu()
     choose_device(False)
-    publish(arguments.checkpoint, arguments.name, arguments.data_dir, arguments.hardware, arguments.force)
+    publish(
+        arguments.checkpoint,
+        arguments.name,
+        arguments.data_dir,
+        arguments.hardware,
+        arguments.force,
+        arguments.variant,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""Find test errors, ours and what others claim, in experiments/results.json; compare and write them for the tables."""
+
+from __future__ import annotations
+
+import json
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
+IMAGES = RESULTS["test_images"]
+PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
+
+
+def tests(training: dict, paths: str, M: int) -> list[float] | None:
+    """Return the test errors of a training in percent, one per noise seed; None where it was not tested so."""
+    for test in RESULTS["tests"]:
+        trained = (model(test), test.get("training_seed", 1))  # the seed is said where it is not 1
+        if (*trained, test["paths"], test["M"]) == (model(training), training["seed"], paths, M):
+            return test["errors"]
+    return None
+
+
+def model(row: dict) -> str:
+    """Name the preset of a row, with its variant where it is one, as its published file is named."""
+    return "_".join([row["preset"], *([row["variant"]] if "variant" in row else [])])
+
+
+def seeds(name: str) -> list[dict]:
+    """List the trainings of a preset or variant, one per seed."""
+    return [training for training in RESULTS["trainings"] if model(training) == name]
+
+
+def first_seeds() -> list[dict]:
+    """List the trainings, each preset and variant once."""
+    return [training for training in RESULTS["trainings"] if seeds(model(training))[0] is training]
+
+
+def group_error(group: list[dict], paths: str, M: int) -> tuple[float, float | None] | None:
+    """Return the mean error of some trainings of a preset, and its spread.
+
+    That of several is over the trainings, each with the mean of its noise seeds; that of one is over its noise seeds.
+    """
+    errors = [found for found in (tests(training, paths, M) for training in group) if found]
+    if not errors:
+        return None
+    values = errors[0] if len(errors) == 1 else [mean(of_training) for of_training in errors]
+    return mean(values), stdev(values) if len(values) > 1 else None
+
+
+def sampling_error(error: float, images: int = IMAGES) -> float:
+    """Return the standard deviation of an error in percent, sqrt(p (1 - p) / N), over draws of N test images."""
+    return 100 * sqrt(error / 100 * (1 - error / 100) / images)
+
+
+def claims(training: dict, M: int) -> list[dict]:
+    """List the claims on a training's task with as many paths and the same retina (patch size and number of scales)."""
+    return [
+        claim
+        for claim in RESULTS["claims"]
+        if claim["task"] == training["task"] and system(claim)["paths"] == M and same_retina(claim)
+    ]
+
+
+def system(claim: dict) -> dict:
+    return RESULTS["systems"][claim["system"]]
+
+
+def error_of(claim: dict) -> float:
+    return float(claim["error"])
+
+
+def same_retina(claim: dict) -> bool:
+    """Tell whether a claim is of RAM itself, with the patches that this project has on the task."""
+    return "model" not in system(claim) and "scales" not in claim
+
+
+def comparison(group: list[dict], paths: str, M: int) -> tuple[float, dict, float, float] | None:
+    """Compare with the lowest claim: our error, the claim, the difference and twice its standard error.
+
+    None where there is no claim with as many paths and the same retina, and for random locations, which are a
+    comparison themselves. All trainings are tested on the same images, so more of them have no smaller sampling error.
+    """
+    found, rivals = group_error(group, paths, M), claims(group[0], M)
+    if not found or not rivals or "random_of" in task_of(group[0]):
+        return None
+    lowest, ours = min(rivals, key=error_of), found[0]
+    theirs = sampling_error(error_of(lowest), system(lowest).get("images", IMAGES))
+    return ours, lowest, error_of(lowest) - ours, 2 * sqrt(sampling_error(ours) ** 2 + theirs**2)
+
+
+def measured(group: list[dict], paths: str, M: int) -> str | None:
+    """Write our error, with its spread; bold if it is clearly lower than every claim like it."""
+    found = group_error(group, paths, M)
+    if found is None:
+        return None
+    text = written(*found)
+    compared = comparison(group, paths, M)
+    return f"**{text}**" if compared and compared[2] > compared[3] else text
+
+
+def task_of(row: dict) -> dict:
+    """Return the task of a training or a claim."""
+    return RESULTS["tasks"][row["task"]]
+
+
+def named(training: dict, language: str) -> str:
+    """Write the task of a training, with the glimpse network where it is not the paper's, and what a variant is."""
+    words = [task_of(training)["name"][language]]
+    if training["preset"].endswith("-conv"):
+        words.append({"en": "with convolutions", "zh": "带卷积"}[language])
+    if "variant" in training:
+        words.append(RESULTS["variants"][training["variant"]][language])
+    return {"en": ", ", "zh": "，"}[language].join(filter(None, words))
+
+
+def retina(patch_size: int, scales: int, language: str) -> str:
+    """Write patch size and number of scales, as in "12x12 at 3 scales"."""
+    patch = f"{patch_size}x{patch_size}"
+    return patch if scales == 1 else {"en": f"{patch} at {scales} scales", "zh": f"{patch}，{scales} 个尺度"}[language]
+
+
+def claimed(claim: dict) -> str:
+    """Write a claim's error, with the spread or the upper end where it states one."""
+    text = claim["error"] + (f" +- {claim['spread']}" if "spread" in claim else "")
+    return text + (f"-{claim['up_to']}" if "up_to" in claim else "")
+
+
+def linked(claim: dict, language: str) -> str:
+    """Write a claim as its linked error, with the system's name and its glimpses."""
+    name, link = system(claim)["name"][language], f"[{claimed(claim)}]({system(claim)['link']})"
+    count = claim["glimpses"]
+    return {"en": f"{link} ({name}, {count} glimpses)", "zh": f"{link}（{name}，{count} 次瞥视）"}[language]
+
+
+def as_many(claim: dict, training: dict) -> bool:
+    return claim["glimpses"] == training["glimpses"]
+
+
+def best_claim(training: dict, M: int, language: str) -> str | None:
+    """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise."""
+    rivals = [
+        claim
+        for claim in RESULTS["claims"]
+        if claim["task"] == training["task"]
+        and system(claim)["paths"] == M
+        and "model" not in system(claim)
+        and claim["system"] != "paper"
+    ]
+    if not rivals:
+        return None
+    lowest = min(rivals, key=error_of)
+    words = [system(lowest)["name"][language]]
+    if not as_many(lowest, training):
+        words.append({"en": f"{lowest['glimpses']} glimpses", "zh": f"{lowest['glimpses']} 次瞥视"}[language])
+    if "scales" in lowest:
+        words.append({"en": f"{lowest['scales']} scales", "zh": f"{lowest['scales']} 个尺度"}[language])
+    link = f"[{claimed(lowest)}]({system(lowest)['link']})"
+    return {"en": f"{link} ({', '.join(words)})", "zh": f"{link}（{'，'.join(words)}）"}[language]
+
+
+def written(error: float, spread: float | None) -> str:
+    """Write an error with its spread, if it has one."""
+    return f"{error:.2f}" + (f" +- {spread:.2f}" if spread is not None else "")
