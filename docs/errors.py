@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-RESULTS = json.loads((Path(__file__).resolve().parent.parent / "experiments/results.json").read_text(encoding="utf-8"))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ram.runs.published import name_of
+
+RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
 IMAGES = RESULTS["test_images"]
 PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in which every model is tested
 
@@ -23,7 +29,7 @@ def tests(training: dict, paths: str, M: int) -> list[float] | None:
 
 def model(row: dict) -> str:
     """Name the preset of a row, with its variant where it is one, as its published file is named."""
-    return "_".join([row["preset"], *([row["variant"]] if "variant" in row else [])])
+    return name_of(row["preset"], row.get("variant"))
 
 
 def seeds(name: str) -> list[dict]:
@@ -137,8 +143,11 @@ def as_many(claim: dict, training: dict) -> bool:
     return claim["glimpses"] == training["glimpses"]
 
 
-def best_claim(training: dict, M: int, language: str) -> str | None:
-    """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise."""
+def best_claim(training: dict, M: int, language: str, glimpses: int | None = None) -> str | None:
+    """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise.
+
+    With `glimpses`, the lowest of those with as many.
+    """
     rivals = [
         claim
         for claim in RESULTS["claims"]
@@ -146,6 +155,7 @@ def best_claim(training: dict, M: int, language: str) -> str | None:
         and system(claim)["paths"] == M
         and "model" not in system(claim)
         and claim["system"] != "paper"
+        and glimpses in (None, claim["glimpses"])
     ]
     if not rivals:
         return None

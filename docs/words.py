@@ -28,7 +28,6 @@ CHINESE = {
     "conv, ten paths": "卷积，十条路径",
     "best public claim, one path": "公开报告的最好结果，一条路径",
     "best public claim, ten paths": "公开报告的最好结果，十条路径",
-    "preset": "预设",
     "name": "名称",
     "seeds": "种子",
     "command": "命令",

@@ -43,11 +43,6 @@ def error_of(command: str) -> float:
     return float(re.search(r"Error: (\d+\.\d+)%", said)[1])
 
 
-def name_of(preset: str, variant: str | None) -> str:
-    """Name a training apart from its seed as the published files do."""
-    return f"{preset}_{variant}" if variant else preset
-
-
 def relative(name: str, seed: int) -> str:
     """Name the published file of a training as a command in the project's folder does."""
     return Path(ROOT, published.path_of(name, seed)).relative_to(ROOT).as_posix()
@@ -55,7 +50,7 @@ def relative(name: str, seed: int) -> str:
 
 def tests_of(preset: str, variant: str | None, seed: int) -> list[dict]:
     """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
-    weights = f" --weights={relative(name_of(preset, variant), seed)}" if variant or seed != 1 else ""
+    weights = f" --weights={relative(published.name_of(preset, variant), seed)}" if variant or seed != 1 else ""
     model = {"preset": preset, **({"variant": variant} if variant else {})}
     model.update({"training_seed": seed} if seed != 1 else {})
     command = f"python main.py --preset={preset} --is_train=False{weights}"
@@ -78,7 +73,7 @@ def tests_of(preset: str, variant: str | None, seed: int) -> list[dict]:
 
 def training_of(preset: str, variant: str | None, seed: int, task: str, system: str | None) -> dict:
     """Describe a training as its published file does."""
-    path = published.path_of(name_of(preset, variant), seed)
+    path = published.path_of(published.name_of(preset, variant), seed)
     facts, weights = read_facts(path), load_file(path)
     flags = facts["settings"]
     return {
@@ -101,8 +96,11 @@ def training_of(preset: str, variant: str | None, seed: int, task: str, system: 
 
 def other_flags(preset: str, flags: dict) -> list[str]:
     """Write the flags that train otherwise than the preset does."""
-    theirs = deciding(settings(get_config([f"--preset={preset}"])))
-    return [f"--{name}={value}" for name, value in deciding(flags).items() if value != theirs.get(name)]
+    theirs, ours = deciding(settings(get_config([f"--preset={preset}"]))), deciding(flags)
+    names = [name for name, value in ours.items() if value != theirs.get(name)]
+    if "std" in names:  # given alone, it would hold to the end
+        names = sorted({*names, "std_end"})
+    return [f"--{name}={ours[name]}" for name in names if ours[name] is not None]
 
 
 def task_of(preset: str, tasks: dict) -> str:
@@ -148,24 +146,24 @@ def same_model(one: dict, other: dict) -> bool:
 
 def named(row: dict) -> str:
     """Name the training of a row, apart from its seed."""
-    return name_of(row["preset"], row.get("variant"))
+    return published.name_of(row["preset"], row.get("variant"))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Test the model that the arguments name, and write its rows."""
     parser = Parser(prog="experiments/add_row.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("preset", choices=list(PRESETS), help="the published model")
-    parser.add_argument("--variant", help="the word for the flags that the preset has otherwise")
     parser.add_argument("--seed", type=int, default=1, help="the seed of its training")
     results = json.loads(FILE.read_text(encoding="utf-8"))
+    parser.add_argument(
+        "--variant", choices=list(results["variants"]), help="the word for the flags that the preset has otherwise"
+    )
     parser.add_argument(
         "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
     )
     asked = parser.parse_args(argv)
     model = (asked.preset, asked.variant, asked.seed)
     training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system)
-    if asked.variant and asked.variant not in results["variants"]:
-        raise UserError(f"{FILE.name} does not say what --variant={asked.variant} is: name it there first")
     claim = [training["task"], training.get("system"), training["glimpses"]]
     if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
         raise UserError(f"{FILE.name} has no claim of --system={asked.system} on {claim[0]} with {claim[2]} glimpses")
@@ -174,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
     for key, rows in new.items():
         text = write(text, key, placed(json.loads(text)[key], rows))
     FILE.write_text(text, encoding="utf-8")
-    print(f"[*] {FILE.relative_to(ROOT)}: {name_of(asked.preset, asked.variant)}, seed {asked.seed}")
+    print(f"[*] {FILE.relative_to(ROOT)}: {published.name_of(asked.preset, asked.variant)}, seed {asked.seed}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RAM on MNIST, glimpses of 8x8 pixels: the rows of table 1a of the paper.
 # Usage: bash experiments/mnist.sh [flags of main.py for all its commands]
-# Six and seven glimpses are trained with three seeds, the others with one.
+# Six and seven glimpses are trained with three seeds, the other numbers with one.
 # Results and times of those that were run: docs/results.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -13,6 +13,6 @@ for glimpses in 5 4 3 2; do
 done
 
 # What is recipe, what is model: six glimpses without augmentation, then without averaged weights, too.
-plain=(--augment_shift=0 --augment_rotate=0 --augment_scale=0 --augment_shear=0)
-apart row mnist_unaugmented --preset=mnist --num_runs=3 "${plain[@]}" "$@"
-apart row mnist_plain --preset=mnist --num_runs=3 "${plain[@]}" --ema=0 "$@"
+unaugmented=(--augment_shift=0 --augment_rotate=0 --augment_scale=0 --augment_shear=0)
+apart row mnist_unaugmented --preset=mnist --num_runs=3 "${unaugmented[@]}" "$@"
+apart row mnist_plain --preset=mnist --num_runs=3 "${unaugmented[@]}" --ema=0 "$@"

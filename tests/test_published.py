@@ -136,7 +136,7 @@ def check_pair(folder, name, seed=1):
 @pytest.mark.parametrize("name, seed", FILES)
 def test_what_is_in_the_repository(name, seed):
     facts = check_pair(Path(published.FOLDER), name, seed)
-    today = settings(get_config([f"--preset={name.partition('_')[0]}"]))
+    today = settings(get_config([f"--preset={published.preset_of(name)}"]))
     assert bool(differences(facts["settings"], today)) == ("_" in name), "--preset trains what is published"
 
 
@@ -161,7 +161,7 @@ def test_real_error_is_the_published_one(real_mnist, file, tmp_path, capsys):
     """One rollout, since ten take ten times as long."""
     name, seed = file
     folder, path = real_mnist().data_dir, published.path_of(name, seed)
-    preset = name.partition("_")[0]
+    preset = published.preset_of(name)
     arguments = [f"--preset={preset}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
     settings = published.load(name, seed).settings
     source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
@@ -303,7 +303,7 @@ def test_what_cannot_be_published(folder, trained, tiny_mnist, tmp_path):
     message = refusal(publishing.publish, best, "mnist", data, "", True)
     assert message.endswith(
         "--batch_size=32 (not 128), --ema=0.9 (not 0.999), --epochs=2 (not 300), --init_lr=0.01 (not 0.001), "
-        "--limit=160 (not None)"
+        "--limit=160 (not None); --variant=WORD publishes it beside"
     ), "the run's name is that of --preset=mnist, the recipe is not"
     latest = trained / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"
     assert "no best checkpoint" in refusal(publishing.publish, str(latest), "mnist7", data)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from config import get_config
 from ram.runs import published
-from ram.runs.settings import differences
+from ram.runs.settings import deciding, differences
 from ram.runs.settings import settings as run_settings
 from utils import UserError
 
@@ -43,8 +43,8 @@ def test_every_published_model_has_its_rows():
         one, ten = measured(model, "sampled", 1), measured(model, "sampled", 10)
         assert one["noise_seeds"] == [1, 2, 3, 4, 5] and ten["noise_seeds"] == [1]
         # Locations that are drawn have no means.
-        preset = model[0].partition("_")[0]
-        assert bool(measured(model, "mean", 1)) == (get_config([f"--preset={preset}"]).policy == "learned")
+        preset = get_config([f"--preset={published.preset_of(model[0])}"])
+        assert bool(measured(model, "mean", 1)) == (preset.policy == "learned")
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
@@ -67,6 +67,31 @@ def test_rows_are_what_is_published(training):
     config = get_config(training["command"].split()[2:])
     assert (config.preset, config.random_seed, config.is_train) == (training["preset"], training["seed"], True)
     assert not differences(facts["settings"], run_settings(config)), "the command trains it"
+
+
+def test_variants_are_what_their_names_say():
+    """And a claim is compared with our recipe where nothing but the number of glimpses is another."""
+    without_seed = []
+    for training in TRAININGS:
+        config = get_config(training["command"].split()[2:])
+        given = config.explicit - {"preset", "random_seed"}
+        augment = {"augment_shift", "augment_rotate", "augment_scale", "augment_shear"}
+        flags = {"unaugmented": augment, "plain": augment | {"ema"}}
+        word = training.get("variant", "")
+        assert given == flags.get(word, {"num_glimpses"} if word.startswith("glimpses") else set()), training
+        assert not word.startswith("glimpses") or word == f"glimpses{config.num_glimpses}"
+        assert word not in flags or not any(vars(config)[flag] for flag in flags[word])
+        config.random_seed = 1
+        without_seed.append((add_row.named(training), str(sorted(deciding(run_settings(config)).items()))))
+    names, recipes = zip(*set(without_seed))
+    assert len(names) == len(set(names)) == len(set(recipes)), "one name for one recipe"
+
+
+def test_a_command_sets_all_that_a_variant_has_otherwise():
+    for given in (["--std=0.2"], ["--std=0.2", "--std_end=0.05"], ["--std_end=0.1", "--num_glimpses=4"]):
+        config = get_config(["--preset=cluttered60", *given])
+        again = get_config(["--preset=cluttered60", *add_row.other_flags("cluttered60", run_settings(config))])
+        assert not differences(run_settings(again), run_settings(config)), given
 
 
 def test_commands_are_understood_and_say_what_was_measured():
@@ -186,7 +211,7 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(add_row, "ROOT", tmp_path)
     monkeypatch.setattr(add_row, "error_of", lambda command: 0.5 + 0.01 * command.count("=mean"))
     wrong = {"no claim": ["paper-mnist", "--system=slundqui"], "'x'": ["mnist7", "--system=x"]}
-    wrong["glimpses2.json"] = ["mnist", "--variant=glimpses2"]
+    wrong["'y'"] = ["mnist7", "--variant=y"]
     for said, asked in wrong.items():
         with pytest.raises(UserError, match=said):
             add_row.main(asked)

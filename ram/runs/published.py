@@ -23,6 +23,16 @@ from utils import UserError
 FOLDER = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "ckpt", "published")
 
 
+def name_of(preset: str, variant: str | None = None) -> str:
+    """Name a training apart from its seed."""
+    return f"{preset}_{variant}" if variant else preset
+
+
+def preset_of(name: str) -> str:
+    """Return the preset in the name of a training: none has a "_" in its own."""
+    return name.partition("_")[0]
+
+
 def path_of(name: str, seed: int = 1) -> str:
     """Name the published file of a training, relative to the working folder where it is below that."""
     stem = name if seed == 1 else f"{name}_seed{seed}"
@@ -36,8 +46,8 @@ def names() -> list[str]:
 
 def variants() -> list[str]:
     """List the names of published variants of presets."""
-    found = (re.fullmatch(r"((.+)_(?!seed)[^_]+)\.safetensors", file) for file in files())
-    return sorted(match[1] for match in found if match and match[2] in PRESETS)
+    found = (re.fullmatch(r"([^_]+_(?!seed)[^_]+)\.safetensors", file) for file in files())
+    return sorted(match[1] for match in found if match and preset_of(match[1]) in PRESETS)
 
 
 def seeds(name: str) -> list[int]:

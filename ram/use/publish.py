@@ -34,17 +34,17 @@ ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
 
 def publish(
     path: str,
-    name: str,
+    preset: str,
     data_dir: str = "./data",
     hardware: str | None = None,
     force: bool = False,
     variant: str | None = None,
 ) -> None:
-    """Test the best checkpoint of a training, and write its two files, in float16 if float32 would be too large.
+    """Test the best checkpoint of a training, and write its two files.
 
     Args:
         path: `<run>_model_best.pdparams`; `<run>_ckpt.pdparams` must be beside it, for the history of the training.
-        name: the preset of the training, whose file has the seed in its name where that is not 1.
+        preset: that of the training; the file has the seed in its name where that is not 1.
         data_dir: folder of the data.
         hardware: the hardware of the training; None: this machine.
         force: replace what is published under this name.
@@ -57,23 +57,14 @@ def publish(
 
     trained, history = read_training(path)
     config = trained_as(trained.settings, path)
-    preset, name = name, f"{name}_{variant}" if variant else name
+    name = published.name_of(preset, variant)
     target = path_of(name, config.random_seed)
-    if config.random_seed != 1 and not os.path.lexists(path_of(name)):
-        raise UserError(f"{name} stands for seed 1: publish that training before this one of seed {config.random_seed}")
+    for first, seed in ((preset, 1), (name, config.random_seed)):
+        if (first, seed) != (name, 1) and not os.path.lexists(path_of(first)):
+            raise UserError(f"{first} stands for seed 1: publish that training before this one, {target}")
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
-    others = differences(trained.settings, settings(get_config([f"--preset={preset}"])))
-    if variant:
-        if not others:
-            raise UserError(f"{path} was trained as --preset={preset} trains: it is no --variant={variant}")
-        if origin_in(trained.settings):
-            raise UserError(f"{path} cannot be published: its training began with the weights in a file")
-        first = read_facts(path_of(name))["settings"] if config.random_seed != 1 else trained.settings
-        others = differences(trained.settings, first)
-    if others:
-        theirs = f"{name} is" if variant else f"--preset={preset} trains"
-        raise UserError(f"{path} was not trained as {theirs}: {others}")
+    check_recipe(trained, preset, variant, config.random_seed)
     whole = not variant and config.random_seed == 1
     for precision in (np.float32, np.float16) if whole else (np.float16,):
         rounded = {key: np.ascontiguousarray(value, precision) for key, value in trained.weights.items()}
@@ -107,6 +98,25 @@ def publish(
     if read_facts(target) != facts or not all(same):
         raise UserError(f"{target} does not hold what was written to it")
     print(f"[*] Published {target}, {len(data):,} bytes: {summary(facts)}")
+
+
+def check_recipe(trained: Trained, preset: str, variant: str | None, seed: int) -> None:
+    """Raise UserError where a training is not what the name of its file says."""
+    path, theirs = trained.path, settings(get_config([f"--preset={preset}"]))
+    others = differences(trained.settings, theirs)
+    if not variant and others:
+        raise UserError(
+            f"{path} was not trained as --preset={preset} trains: {others}; --variant=WORD publishes it beside"
+        )
+    if variant and not others:
+        raise UserError(f"{path} was trained as --preset={preset} trains: it is no --variant={variant}")
+    if variant and origin_in(trained.settings):
+        raise UserError(f"{path} cannot be published: its training began with the weights in a file")
+    if variant and seed != 1:
+        name = published.name_of(preset, variant)
+        others = differences(trained.settings, read_facts(path_of(name))["settings"])
+        if others:
+            raise UserError(f"{path} was not trained as {name} is: {others}")
 
 
 def read_training(path: str) -> tuple[Trained, list[dict]]:
