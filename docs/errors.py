@@ -21,25 +21,34 @@ PATHS = (("sampled", 1), ("mean", 1), ("sampled", 10))  # the three ways in whic
 def tests(training: dict, paths: str, M: int) -> list[float] | None:
     """Return the test errors of a training in percent, one per noise seed; None where it was not tested so."""
     for test in RESULTS["tests"]:
-        trained = (model(test), test.get("training_seed", 1))  # the seed is said where it is not 1
-        if (*trained, test["paths"], test["M"]) == (model(training), training["seed"], paths, M):
+        if same_training(test, training) and (test["paths"], test["M"]) == (paths, M):
             return test["errors"]
     return None
 
 
-def model(row: dict) -> str:
+def training_name(row: dict) -> str:
     """Name the preset of a row, with its variant where it is one, as its published file is named."""
     return name_of(row["preset"], row.get("variant"))
 
 
+def seed_of(row: dict) -> int:
+    """Return the seed of a row's training: "seed" of a training; of a test "training_seed", said where it is not 1."""
+    return row.get("training_seed", row.get("seed", 1))
+
+
+def same_training(one: dict, other: dict) -> bool:
+    """Tell whether two rows are of one training."""
+    return training_name(one) == training_name(other) and seed_of(one) == seed_of(other)
+
+
 def seeds(name: str) -> list[dict]:
     """List the trainings of a preset or variant, one per seed."""
-    return [training for training in RESULTS["trainings"] if model(training) == name]
+    return [training for training in RESULTS["trainings"] if training_name(training) == name]
 
 
 def first_seeds() -> list[dict]:
     """List the trainings, each preset and variant once."""
-    return [training for training in RESULTS["trainings"] if seeds(model(training))[0] is training]
+    return [training for training in RESULTS["trainings"] if seeds(training_name(training))[0] is training]
 
 
 def group_error(group: list[dict], paths: str, M: int) -> tuple[float, float | None] | None:
@@ -60,11 +69,11 @@ def sampling_error(error: float, images: int = IMAGES) -> float:
 
 
 def claims(training: dict, M: int) -> list[dict]:
-    """List the claims on a training's task with as many paths and the same retina (patch size and number of scales)."""
+    """List the claims of RAM itself on a training's task with as many paths."""
     return [
         claim
         for claim in RESULTS["claims"]
-        if claim["task"] == training["task"] and system(claim)["paths"] == M and same_retina(claim)
+        if claim["task"] == training["task"] and system(claim)["paths"] == M and "model" not in system(claim)
     ]
 
 
@@ -76,18 +85,14 @@ def error_of(claim: dict) -> float:
     return float(claim["error"])
 
 
-def same_retina(claim: dict) -> bool:
-    """Tell whether a claim is of RAM itself, with the patches that this project has on the task."""
-    return "model" not in system(claim) and "scales" not in claim
-
-
 def comparison(group: list[dict], paths: str, M: int) -> tuple[float, dict, float, float] | None:
     """Compare with the lowest claim: our error, the claim, the difference and twice its standard error.
 
     None where there is no claim with as many paths and the same retina, and for random locations, which are a
     comparison themselves. All trainings are tested on the same images, so more of them have no smaller sampling error.
     """
-    found, rivals = group_error(group, paths, M), claims(group[0], M)
+    # A claim says its number of scales where that is not ours: patch size and scales are the retina.
+    found, rivals = group_error(group, paths, M), [claim for claim in claims(group[0], M) if "scales" not in claim]
     if not found or not rivals or "random_of" in task_of(group[0]):
         return None
     lowest, ours = min(rivals, key=error_of), found[0]
@@ -143,20 +148,19 @@ def as_many(claim: dict, training: dict) -> bool:
     return claim["glimpses"] == training["glimpses"]
 
 
+def paper_error(training: dict) -> str | None:
+    """Write the paper's error on a training's task with as many glimpses; None where it has none."""
+    like = [claim for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)]
+    return claimed(like[0]) if like else None
+
+
 def best_claim(training: dict, M: int, language: str, glimpses: int | None = None) -> str | None:
     """Write the lowest claim but the paper's of RAM on a task with M paths, and in brackets what it has otherwise.
 
     With `glimpses`, the lowest of those with as many.
     """
-    rivals = [
-        claim
-        for claim in RESULTS["claims"]
-        if claim["task"] == training["task"]
-        and system(claim)["paths"] == M
-        and "model" not in system(claim)
-        and claim["system"] != "paper"
-        and glimpses in (None, claim["glimpses"])
-    ]
+    others = [claim for claim in claims(training, M) if claim["system"] != "paper"]
+    rivals = [claim for claim in others if glimpses in (None, claim["glimpses"])]
     if not rivals:
         return None
     lowest = min(rivals, key=error_of)

@@ -9,24 +9,23 @@ from catch_tables import catch, catch_short
 from errors import (
     PATHS,
     RESULTS,
-    as_many,
     best_claim,
     claimed,
-    claims,
     comparison,
     error_of,
     first_seeds,
     group_error,
     linked,
     measured,
-    model,
     named,
+    paper_error,
     retina,
     sampling_error,
     seeds,
     system,
     task_of,
     tests,
+    training_name,
     written,
 )
 from words import table, translate
@@ -46,7 +45,7 @@ def results(language: str) -> str:
                 *(measured([training], paths, M) for paths, M in PATHS),
                 " / ".join(f"{sampling_error(error):.2f}" for error in errors),
                 training["seed"],
-                f"`{model(training)}`",
+                f"`{training_name(training)}`",
             ]
         )
     headings = ["task", "retina", "glimpses", "one sampled path", "one path of the means", "ten sampled paths"]
@@ -64,16 +63,13 @@ def results_short(language: str) -> str:
         if "random_of" in task or "variant" in training or training["preset"].endswith("-conv"):
             continue
         groups = [seeds(training["preset"])] + [seeds(training["preset"] + "-conv")] * convolutions
-        paper = [
-            claim["error"] for claim in claims(training, 1) if claim["system"] == "paper" and as_many(claim, training)
-        ]
         name, patches = task["name"][language], retina(task["patch_size"], task["scales"], language)
         rows.append(
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
                 training["glimpses"],
                 *(measured(group, "sampled", 1) for group in groups),
-                paper[0] if paper else None,
+                paper_error(training),
                 best_claim(training, 1, language),
                 *(measured(group, "sampled", 10) for group in groups),
                 best_claim(training, 10, language),
@@ -133,7 +129,7 @@ def comparisons(language: str) -> str:
     rows = []
     for training in first_seeds():
         for (paths, M), words in zip(PATHS, ("one sampled path", "one path of the means", "ten sampled paths")):
-            compared = comparison(seeds(model(training)), paths, M)
+            compared = comparison(seeds(training_name(training)), paths, M)
             if compared:
                 ours, claim, difference, bound = compared
                 rows.append(
@@ -180,20 +176,19 @@ def paper_rows(language: str) -> str:
     """Make the table of all numbers of glimpses in the paper: our recipe beside claims with as many glimpses."""
     rows = []
     for training in first_seeds():
-        like = [claim for claim in claims(training, 1) if as_many(claim, training) and claim["system"] == "paper"]
-        other = training.get("variant", "glimpses").rstrip("0123456789") != "glimpses"
-        if not like or other or "random_of" in task_of(training) or training["preset"].endswith("-conv"):
+        paper, group = paper_error(training), seeds(training_name(training))
+        as_preset = training.get("variant", "glimpses").startswith("glimpses")  # but for their number
+        if not paper or not as_preset or "random_of" in task_of(training) or training["preset"].endswith("-conv"):
             continue
-        group = seeds(model(training))
         rows.append(
             [
                 named(training, language),
                 training["glimpses"],
                 written(*group_error(group, "sampled", 1)),
-                claimed(like[0]),
+                paper,
                 best_claim(training, 1, language, training["glimpses"]),
                 written(*group_error(group, "sampled", 10)),
-                f"`{model(training)}`",
+                f"`{training_name(training)}`",
             ]
         )
     headings = "task|glimpses|one sampled path|paper|best public claim, one path|ten sampled paths|name"
@@ -205,11 +200,10 @@ def recipe(language: str) -> str:
     rows = []
     for name in ("mnist", "mnist_unaugmented", "mnist_plain"):
         group = seeds(name)
-        if group:
-            errors = [group_error(group, paths, M) for paths, M in PATHS]
-            yes = [translate("yes" if group[0][key] else "no", language) for key in ("augmented", "averaged")]
-            trained = ", ".join(str(training["seed"]) for training in group)
-            rows.append([f"`{name}`", *yes, trained, *(written(*error) for error in errors)])
+        errors = [group_error(group, paths, M) for paths, M in PATHS]
+        yes = [translate("yes" if group[0][key] else "no", language) for key in ("augmented", "averaged")]
+        trained = ", ".join(str(training["seed"]) for training in group)
+        rows.append([f"`{name}`", *yes, trained, *(written(*error) for error in errors)])
     headings = "name,augmented,averaged weights,seeds,one sampled path,one path of the means,ten sampled paths"
     return table(headings.split(","), rows, language)
 

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+from errors import same_training, training_name
 from safetensors.numpy import load_file
 
 from config import Parser, get_config
@@ -118,10 +119,10 @@ def task_of(preset: str, tasks: dict) -> str:
 def placed(rows: list[dict], new: list[dict]) -> list[dict]:
     """Put new rows where those of the same model are, else where its preset's others end, else at the end."""
     model = new[0]
-    kept = [row for row in rows if not same_model(row, model)]
-    at = [i for i, row in enumerate(rows) if same_model(row, model)]
+    kept = [row for row in rows if not same_training(row, model)]
+    at = [i for i, row in enumerate(rows) if same_training(row, model)]
     if not at:
-        at = [i + 1 for i, row in enumerate(kept) if named(row) == named(model)][-1:]
+        at = [i + 1 for i, row in enumerate(kept) if training_name(row) == training_name(model)][-1:]
         at = at or [i + 1 for i, row in enumerate(kept) if row["preset"] == model["preset"]][-1:] or [len(kept)]
     return [*kept[: at[0]], *new, *kept[at[0] :]]
 
@@ -132,21 +133,6 @@ def write(text: str, key: str, rows: list[dict]) -> str:
     written, count = re.subn(rf'(?s)\n  "{key}": \[(\n.*?\n  )?\]', lambda _: f'\n  "{key}": [\n{lines}\n  ]', text)
     assert count == 1, key
     return written
-
-
-def seed_of(row: dict) -> int:
-    """Return the seed of a row's training."""
-    return row.get("training_seed", row.get("seed", 1))
-
-
-def same_model(one: dict, other: dict) -> bool:
-    """Tell whether two rows are of one model."""
-    return named(one) == named(other) and seed_of(one) == seed_of(other)
-
-
-def named(row: dict) -> str:
-    """Name the training of a row, apart from its seed."""
-    return published.name_of(row["preset"], row.get("variant"))
 
 
 def main(argv: list[str] | None = None) -> None:

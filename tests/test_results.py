@@ -22,16 +22,17 @@ from utils import UserError
 
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "experiments")]
 import add_row
+import errors
 import make
 import tables
 
 RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
 TRAININGS = [*RESULTS["trainings"], *RESULTS["reproductions"]]
-MODELS = [(add_row.named(training), training["seed"]) for training in TRAININGS]
+MODELS = [(errors.training_name(training), training["seed"]) for training in TRAININGS]
 
 
 def measured(model: tuple[str, int], paths: str, M: int) -> dict | None:
-    tests = [test for test in RESULTS["tests"] if (add_row.named(test), add_row.seed_of(test)) == model]
+    tests = [test for test in RESULTS["tests"] if (errors.training_name(test), errors.seed_of(test)) == model]
     found = [test for test in tests if (test["paths"], test["M"]) == (paths, M)]
     assert len(found) <= 1, "measured twice"
     return found[0] if found else None
@@ -49,7 +50,7 @@ def test_every_published_model_has_its_rows():
 
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
 def test_rows_are_what_is_published(training):
-    name = (add_row.named(training), training["seed"])
+    name = (errors.training_name(training), training["seed"])
     path = ROOT / published.path_of(*name)
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     settings, task = facts["settings"], RESULTS["tasks"][training["task"]]
@@ -82,7 +83,7 @@ def test_variants_are_what_their_names_say():
         assert not word.startswith("glimpses") or word == f"glimpses{config.num_glimpses}"
         assert word not in flags or not any(vars(config)[flag] for flag in flags[word])
         config.random_seed = 1
-        without_seed.append((add_row.named(training), str(sorted(deciding(run_settings(config)).items()))))
+        without_seed.append((errors.training_name(training), str(sorted(deciding(run_settings(config)).items()))))
     names, recipes = zip(*set(without_seed))
     assert len(names) == len(set(names)) == len(set(recipes)), "one name for one recipe"
 
@@ -101,7 +102,7 @@ def test_commands_are_understood_and_say_what_was_measured():
         config = get_config(command[2:])
         assert (config.preset, config.is_train, config.locations) == (test["preset"], False, test["paths"])
         assert test["paths"] == "mean" or config.M == test["M"]
-        name, seed = add_row.named(test), add_row.seed_of(test)
+        name, seed = errors.training_name(test), errors.seed_of(test)
         weights = f"ckpt/published/{name}{f'_seed{seed}' * (seed != 1)}.safetensors"
         assert config.weights == (None if (name, seed) == (test["preset"], 1) else weights)
         assert ("--random_seed=S" in test["command"]) == (len(test["noise_seeds"] or [1]) > 1)
@@ -122,7 +123,7 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     for row, training in zip(rows, RESULTS["trainings"]):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         for cell, (paths, M) in zip(cells[3:6], (("sampled", 1), ("mean", 1), ("sampled", 10))):
-            test = measured((add_row.named(training), training["seed"]), paths, M)
+            test = measured((errors.training_name(training), training["seed"]), paths, M)
             if test is None:
                 assert cell == "-"
                 continue

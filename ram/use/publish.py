@@ -59,9 +59,9 @@ def publish(
     config = trained_as(trained.settings, path)
     name = published.name_of(preset, variant)
     target = path_of(name, config.random_seed)
-    for first, seed in ((preset, 1), (name, config.random_seed)):
-        if (first, seed) != (name, 1) and not os.path.lexists(path_of(first)):
-            raise UserError(f"{first} stands for seed 1: publish that training before this one, {target}")
+    first = name if config.random_seed != 1 else preset  # beside which this one would be published
+    if path_of(first) != target and not os.path.lexists(path_of(first)):
+        raise UserError(f"{first} stands for seed 1: publish that training before this one, {target}")
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
     check_recipe(trained, preset, variant, config.random_seed)
@@ -102,17 +102,19 @@ def publish(
 
 def check_recipe(trained: Trained, preset: str, variant: str | None, seed: int) -> None:
     """Raise UserError where a training is not what the name of its file says."""
-    path, theirs = trained.path, settings(get_config([f"--preset={preset}"]))
-    others = differences(trained.settings, theirs)
-    if not variant and others:
-        raise UserError(
-            f"{path} was not trained as --preset={preset} trains: {others}; --variant=WORD publishes it beside"
-        )
-    if variant and not others:
+    path = trained.path
+    others = differences(trained.settings, settings(get_config([f"--preset={preset}"])))
+    if not variant:
+        if others:
+            raise UserError(
+                f"{path} was not trained as --preset={preset} trains: {others}; --variant=WORD publishes it beside"
+            )
+        return
+    if not others:
         raise UserError(f"{path} was trained as --preset={preset} trains: it is no --variant={variant}")
-    if variant and origin_in(trained.settings):
+    if origin_in(trained.settings):
         raise UserError(f"{path} cannot be published: its training began with the weights in a file")
-    if variant and seed != 1:
+    if seed != 1:
         name = published.name_of(preset, variant)
         others = differences(trained.settings, read_facts(path_of(name))["settings"])
         if others:
