@@ -89,7 +89,7 @@ def training_of(preset: str, variant: str | None, seed: int, task: str, system: 
         "best_epoch": facts["epoch"],
         "minutes": round(facts["seconds"] / 60),
         "hardware": facts["hardware"],
-        "augmented": any(flags.get(f"augment_{how}") for how in ("shift", "rotate", "scale", "shear", "flip")),
+        "augmented": any(value for flag, value in flags.items() if flag.startswith("augment_")),
         "averaged": bool(flags["ema"]),
         "precision": str(next(iter(weights.values())).dtype),
     }

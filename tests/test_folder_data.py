@@ -221,7 +221,7 @@ def test_channels_are_augmented_alike(tmp_path, affine):
     index = np.arange(len(train))
     coloured = train.batch(index, epoch=3)[0]
     for channel in range(3):
-        grey = AugmentedSplit(train, train.seed, train.shift, train.rotate, train.scale, train.shear, train.flip)
+        grey = AugmentedSplit(train, train.seed, train.shift, train.rotate, train.scale, train.shear, flip=train.flip)
         grey.images = train.images[:, channel : channel + 1]
         np.testing.assert_array_equal(coloured[:, channel : channel + 1], grey.batch(index, epoch=3)[0])
     assert (coloured != train.images[train.rows]).any()
