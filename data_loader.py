@@ -123,15 +123,18 @@ class AugmentedSplit(Split):
         self._drawn: tuple | None = None  # an epoch, and what `_draw` gives for it
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = super().batch(indices, epoch)
+        return self.augmented(self.rows[indices], epoch), self.labels[indices]
+
+    def augmented(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        """Return images (B, C, H, W) uint8 of some rows (B,) of the file, as they are in an epoch."""
+        images = self.images[rows]
         shifts, maps, controls, flips = self._draw(epoch)
-        rows = self.rows[indices]
         if flips is not None:
             images = np.where(flips[rows, None, None, None], images[..., ::-1], images)
         if maps is None:
-            return shift_images(images, shifts[rows], self.shift), labels
+            return shift_images(images, shifts[rows], self.shift)
         bends = None if controls is None else elastic_fields(controls[rows], self.elastic, *images.shape[2:])
-        return warp_images(images, maps[rows], shifts[rows], bends), labels
+        return warp_images(images, maps[rows], shifts[rows], bends)
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
         """Draw shifts, maps, control points and which images are mirrored for all of the file, once per epoch.
@@ -165,8 +168,13 @@ class CanvasSplit(Split):
     split's name and the image's number in its file.
     """
 
-    def __init__(self, split: Split, seed: int, size: int, num_clutter: int):
-        """Args: split with the images (its augmentation is applied before they are placed), size in pixels."""
+    def __init__(self, split: Split, seed: int, size: int, num_clutter: int, augment_clutter: bool = False):
+        """
+        Args:
+            split: the images; its augmentation is applied before they are placed.
+            size: side of a canvas, in pixels.
+            augment_clutter: whether pieces are cut from augmented images, too, where the split has such.
+        """
         channels, height, width = split.image_shape
         if size < max(height, width):
             raise UserError(
@@ -175,6 +183,8 @@ class CanvasSplit(Split):
             )
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.split, self.seed, self.num_clutter = split, seed, num_clutter
+        self.augment_clutter = augment_clutter and isinstance(split, AugmentedSplit)
+        self._cut: tuple | None = None  # an epoch, the file's images in it, and which of them are made
         self.image_shape = (channels, size, size)
         self._drawn: tuple[int, np.ndarray] | None = None
 
@@ -182,9 +192,20 @@ class CanvasSplit(Split):
         images, labels = self.split.batch(indices, epoch)
         draws = self._draw(epoch)[self.rows[indices]]  # (B, 2 + 5 * num_clutter)
         canvases = np.zeros((len(images), *self.image_shape), np.uint8)  # (B, C, S, S)
-        add_clutter(canvases, self.images, self.rows, draws[:, 2:])
+        source = self._augmented(self.rows[draws[:, 2::5]], epoch) if self.augment_clutter else self.images
+        add_clutter(canvases, source, self.rows, draws[:, 2:])
         add_saturating(canvases, images, draws[:, 0], draws[:, 1])
         return canvases, labels
+
+    def _augmented(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        """Return the images (A, C, H, W) of the file as they are in an epoch, of which at least some rows are made."""
+        if self._cut is None or self._cut[0] != epoch:
+            self._cut = (epoch, np.empty_like(self.images), np.zeros(len(self.images), bool))
+        _, images, made = self._cut
+        missing = np.unique(rows[~made[rows]])
+        images[missing] = self.split.augmented(missing, epoch)
+        made[missing] = True
+        return images
 
     def corners(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Return (B, 2), row and column of the top left corner of each image (B,) on its canvas."""
@@ -258,8 +279,8 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
-            augment_shift, augment_rotate, augment_scale, augment_shear, augment_elastic, augment_flip, and of a data
-            set of one's own test_size, follow_links and skip_broken are used.
+            augment_shift, augment_rotate, augment_scale, augment_shear, augment_elastic, augment_clutter, augment_flip,
+            and of a data set of one's own test_size, follow_links and skip_broken are used.
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
@@ -324,4 +345,4 @@ def _on_canvas(config: Namespace, split: Split) -> Split:
     if config.dataset not in CANVASES:
         return split
     num_clutter = config.num_clutter if config.dataset == "cluttered_mnist" else 0
-    return CanvasSplit(split, config.random_seed, config.canvas_size, num_clutter)
+    return CanvasSplit(split, config.random_seed, config.canvas_size, num_clutter, config.augment_clutter)

@@ -22,7 +22,7 @@ from utils import UserError, generator
 def make_config(**changes):
     config = dict(dataset="tiny", data_dir="data", source="tiny", canvas_size=60, num_clutter=4, valid_size=0.1)
     config.update(random_seed=1, limit=None, augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0)
-    config.update(augment_elastic=0.0, augment_flip=False)
+    config.update(augment_elastic=0.0, augment_clutter=True, augment_flip=False)
     config.update(changes)
     return Namespace(**config)
 
@@ -169,6 +169,7 @@ AUGMENTED = {
     "elastic": dict(augment_elastic=3.0),
     "flip": dict(augment_flip=True, augment_shift=2),
     "canvas": dict(dataset="cluttered_mnist", augment_rotate=10.0, augment_elastic=4.0),
+    "clutter as it is": dict(dataset="cluttered_mnist", augment_rotate=10.0, augment_clutter=False),
 }
 
 
