@@ -628,6 +628,7 @@ IN_FILES = [flag.name for flag in FLAGS if flag.decides != "use"]
 FREE = frozenset(flag.name for flag in FLAGS if flag.on_resume != SAME)
 KEPT = [flag.name for flag in FLAGS if flag.on_resume == KEEP]
 PATHS = [flag.name for flag in FLAGS if flag.allowed is path]
+ONLY = {flag.name: flag.only for flag in FLAGS if flag.only}
 OPTIONAL = frozenset(flag.name for flag in FLAGS if flag.optional)
 BEFORE = {flag.name: flag.before for flag in FLAGS if flag.before is not None}
 

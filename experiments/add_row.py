@@ -33,6 +33,7 @@ from utils import UserError
 
 FILE = ROOT / "experiments" / "results.json"
 NOISE_SEEDS = [1, 2, 3, 4, 5]
+AUGMENTATIONS = ["shift", "rotate", "scale", "shear", "elastic", "flip"]  # each a flag
 
 
 def error_of(command: str) -> float:
@@ -89,7 +90,7 @@ def training_of(preset: str, variant: str | None, seed: int, task: str, system: 
         "best_epoch": facts["epoch"],
         "minutes": round(facts["seconds"] / 60),
         "hardware": facts["hardware"],
-        "augmented": any(value for flag, value in flags.items() if flag.startswith("augment_")),
+        "augmented": any(flags.get(f"augment_{how}") for how in AUGMENTATIONS),
         "averaged": bool(flags["ema"]),
         "precision": str(next(iter(weights.values())).dtype),
     }

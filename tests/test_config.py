@@ -47,7 +47,9 @@ COMPANIONS = {
     **dict.fromkeys(("json", "invert", "fit", "save_pictures"), ["--predict=x"]),
     **{name: ["--dataset=folder"] for name in ("image_size", "test_size", "skip_broken", "follow_links")},
 }
-COMPANIONS.update(dict.fromkeys(("source", "canvas_size", "num_clutter"), ["--dataset=cluttered_mnist"]))
+COMPANIONS.update(
+    dict.fromkeys(("source", "canvas_size", "num_clutter", "augment_clutter"), ["--dataset=cluttered_mnist"])
+)
 
 
 def error_of(*argv):

@@ -339,6 +339,25 @@ def test_canvases_equal_slow_ones(tiny, name, size, pieces):
         assert np.array_equal(labels, split.labels)
 
 
+@pytest.mark.parametrize("augment_clutter", [True, False])
+def test_clutter_is_cut_from_augmented_images(tiny, augment_clutter):
+    """Otherwise the digit, blurred by the warp, is told from sharp clutter, in training images alone."""
+    train, valid = get_train_valid(
+        tiny(dataset="cluttered_mnist", augment_rotate=10.0, augment_clutter=augment_clutter)
+    )
+    for epoch in (0, 1, 0):
+        everything = train.split.augmented(np.arange(200), epoch)
+        assert not np.array_equal(everything, train.images)
+        cut = Split("train", everything if augment_clutter else train.images, train.labels, train.rows, 10)
+        slow = slow_canvases(cut, everything[train.rows], train.rows, train.rows, 1, epoch, 60, 4)
+        assert np.array_equal(all_of(train, epoch), slow)
+        assert np.array_equal(train.batch(np.arange(90, 97), epoch)[0], slow[90:97])
+    plain, _ = get_train_valid(tiny(dataset="cluttered_mnist", augment_clutter=augment_clutter))
+    assert np.array_equal(
+        all_of(plain), slow_canvases(plain, plain.images[plain.rows], plain.rows, plain.rows, 1, 0, 60, 4)
+    )
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3), st.integers(8, 14), st.integers(8, 14), st.integers(0, 8), st.integers(0, 6), st.data())
 def test_canvases_of_any_images_equal_slow_ones(channels, height, width, extra, pieces, data):

@@ -62,7 +62,7 @@ def test_rows_are_what_is_published(training):
     assert training["glimpses"] == settings["num_glimpses"]
     assert (task["patch_size"], task["scales"]) == (settings["patch_size"], settings["num_patches"])
     assert training["averaged"] == bool(settings["ema"])
-    assert training["augmented"] == any(value for flag, value in settings.items() if flag.startswith("augment_"))
+    assert training["augmented"] == any(settings.get(f"augment_{how}") for how in add_row.AUGMENTATIONS)
     assert {str(array.dtype) for array in load_file(path).values()} == {training["precision"]}
     config = get_config(training["command"].split()[2:])
     assert (config.preset, config.random_seed, config.is_train) == (training["preset"], training["seed"], True)

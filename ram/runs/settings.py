@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import BEFORE, DECIDING, IN_FILES, LOOKING, OPTIONAL, build_parser, check
+from config import BEFORE, DECIDING, IN_FILES, LOOKING, ONLY, OPTIONAL, build_parser, check
 from ram.runs.origin import KEY, origin_in
 from utils import UserError
 
@@ -35,9 +35,10 @@ def deciding(saved: dict) -> dict:
     flags = completed(saved)
     idle: list[str] = []
     if flags.get("model") != "ram":
-        idle = LOOKING
+        idle += LOOKING
     elif flags.get("core") == "lstm":
-        idle = ["core_init"]
+        idle += ["core_init"]
+    idle += [name for name, datasets in ONLY.items() if flags.get("dataset") not in datasets]
     decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in idle}
     decisive.update(gone(saved))
     origin = origin_in(saved)
