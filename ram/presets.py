@@ -92,7 +92,7 @@ PRESETS = {
         pixel_std=0.3,  # coarse patches are dim
         reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
         reward="probability",
-        epochs=150,
+        epochs=80,
     )),
     "cluttered100-conv": Preset("cluttered100 with a convolutional glimpse network", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
