@@ -183,26 +183,33 @@ class CanvasSplit(Split):
             )
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.split, self.seed, self.num_clutter = split, seed, num_clutter
-        self.augment_clutter = augment_clutter and isinstance(split, AugmentedSplit)
-        self._cut: tuple | None = None  # an epoch, the file's images in it, and which of them are made
+        self.augment_clutter = augment_clutter and num_clutter > 0 and isinstance(split, AugmentedSplit)
+        self._made: tuple | None = None  # an epoch, the file's images in it, and which of them are made so far
         self.image_shape = (channels, size, size)
         self._drawn: tuple[int, np.ndarray] | None = None
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = self.split.batch(indices, epoch)
-        draws = self._draw(epoch)[self.rows[indices]]  # (B, 2 + 5 * num_clutter)
+        rows = self.rows[indices]
+        draws = self._draw(epoch)[rows]  # (B, 2 + 5 * num_clutter)
+        if self.augment_clutter:
+            pool = self._augmented(np.union1d(rows, self.rows[draws[:, 2::5]]), epoch)
+            images = pool[rows]
+        else:
+            pool, images = self.images, self.split.batch(indices, epoch)[0]
         canvases = np.zeros((len(images), *self.image_shape), np.uint8)  # (B, C, S, S)
-        source = self._augmented(self.rows[draws[:, 2::5]], epoch) if self.augment_clutter else self.images
-        add_clutter(canvases, source, self.rows, draws[:, 2:])
+        add_clutter(canvases, pool, self.rows, draws[:, 2:])
         add_saturating(canvases, images, draws[:, 0], draws[:, 1])
-        return canvases, labels
+        return canvases, self.labels[indices]
 
     def _augmented(self, rows: np.ndarray, epoch: int) -> np.ndarray:
-        """Return the images (A, C, H, W) of the file as they are in an epoch, of which at least some rows are made."""
-        if self._cut is None or self._cut[0] != epoch:
-            self._cut = (epoch, np.empty_like(self.images), np.zeros(len(self.images), bool))
-        _, images, made = self._cut
-        missing = np.unique(rows[~made[rows]])
+        """Return the images (A, C, H, W) of the file as they are in an epoch; only those that were asked for are made.
+
+        Each is made once in an epoch, though it is cut from time and again. Args: rows of the file, each once.
+        """
+        if self._made is None or self._made[0] != epoch:
+            self._made = (epoch, np.empty_like(self.images), np.zeros(len(self.images), bool))
+        _, images, made = self._made
+        missing = rows[~made[rows]]
         images[missing] = self.split.augmented(missing, epoch)
         made[missing] = True
         return images

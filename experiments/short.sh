@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The short ablations of docs/results.md: twenty epochs of MNIST, ten of paper-mnist, paper-translated and in clutter, 150 on 3,000 images of
-# Fashion-MNIST.
+# The short ablations of docs/results.md: twenty epochs of MNIST, ten of paper-mnist, paper-translated and in clutter,
+# 150 on 3,000 images of Fashion-MNIST.
 # The validation counts; the test set is not used.
 # Usage: bash experiments/short.sh [flags of main.py for all its commands]
 # One seed each. On two cores MNIST's take two minutes each, the others three to seven.
@@ -34,12 +34,13 @@ variant paper-fast $paper --std=0.11 $fast "$@"
 variant paper-fast-std-0.05 $paper --std=0.05 $fast "$@"
 variant paper-fast-core-drawn $paper --std=0.11 --core_init=glorot $fast "$@"
 variant paper-fast-std-0.22 $paper --std=0.22 --init_lr=0.01 "$@"
-paper="--preset=paper-translated --epochs=10"
-variant paper-translated $paper "$@"
-variant paper-translated-weight-0.1 $paper --reinforce_weight=0.1 "$@"
-variant paper-translated-weight-0.3 $paper --reinforce_weight=0.3 "$@"
-variant paper-translated-fast-std-0.22 $paper --std=0.22 --init_lr=0.01 "$@"
-variant paper-translated-pixels-divided $paper --pixel_std=0.3 "$@"
+
+translated="--preset=paper-translated --epochs=10"
+variant paper-translated $translated "$@"
+variant paper-translated-weight-0.1 $translated --reinforce_weight=0.1 "$@"
+variant paper-translated-weight-0.3 $translated --reinforce_weight=0.3 "$@"
+variant paper-translated-fast-std-0.22 $translated --std=0.22 --init_lr=0.01 "$@"
+variant paper-translated-pixels-divided $translated --pixel_std=0.3 "$@"
 
 none="--reinforce_core=0 --reward=right" # of the two changes to REINFORCE
 first=--first_reach=1

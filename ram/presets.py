@@ -38,7 +38,7 @@ PRESETS = {
     "cluttered60": Preset("cluttered MNIST 60x60 with 4 pieces, 8 glimpses of 12x12 at 3 scales", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # the published weights are from a time when clutter was not
+        augment_clutter=False,  # as the published weights were trained
         patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         std=0.4, std_end=0.05,  # a wide search that settles
@@ -51,7 +51,7 @@ PRESETS = {
     "cluttered100": Preset("cluttered MNIST 100x100 with 8 pieces, 8 glimpses of 12x12 at 4 scales", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # the published weights are from a time when clutter was not
+        augment_clutter=False,  # as the published weights were trained
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         std=0.4, std_end=0.05,  # a wide search that settles
@@ -119,7 +119,7 @@ PRESETS = {
     "cluttered60-random": Preset("cluttered60 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # the published weights are from a time when clutter was not
+        augment_clutter=False,  # as the published weights were trained
         patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         policy="random",  # all else as there: what is learning where to look worth?
@@ -133,7 +133,7 @@ PRESETS = {
     "cluttered100-random": Preset("cluttered100 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # the published weights are from a time when clutter was not
+        augment_clutter=False,  # as the published weights were trained
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         policy="random",  # all else as there, but for first_reach: what is learning where to look worth?

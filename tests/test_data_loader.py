@@ -342,9 +342,7 @@ def test_canvases_equal_slow_ones(tiny, name, size, pieces):
 @pytest.mark.parametrize("augment_clutter", [True, False])
 def test_clutter_is_cut_from_augmented_images(tiny, augment_clutter):
     """Otherwise the digit, blurred by the warp, is told from sharp clutter, in training images alone."""
-    train, valid = get_train_valid(
-        tiny(dataset="cluttered_mnist", augment_rotate=10.0, augment_clutter=augment_clutter)
-    )
+    train, _ = get_train_valid(tiny(dataset="cluttered_mnist", augment_rotate=10.0, augment_clutter=augment_clutter))
     for epoch in (0, 1, 0):
         everything = train.split.augmented(np.arange(200), epoch)
         assert not np.array_equal(everything, train.images)

@@ -100,9 +100,9 @@ def warp_images(
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     x = np.arange(width) - middle_x - shifts[:, 1:]  # (B, W)
     y = np.arange(height) - middle_y - shifts[:, :1]  # (B, H)
-    down, right = (0, 0) if bends is None else (bends[:, :1], bends[:, 1:])
-    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, right, width)  # (B, 1, H, W)
-    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, down, height)
+    bend_y, bend_x = (0, 0) if bends is None else (bends[:, :1], bends[:, 1:])
+    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, bend_x, width)  # (B, 1, H, W)
+    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, bend_y, height)
 
     # One number for each 2 x 2 pixels: upper left, upper right, lower left and lower right in its four bytes, lowest
     # first. So one read finds all four, and half of the arithmetic handles two of them at once.
