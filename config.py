@@ -425,6 +425,14 @@ GROUPS = {
             only=("cluttered_mnist",),
         ),
         Flag("augment_flip", str2bool, False, "mirror half of the images, left and right", "training", before=False),
+        Flag(
+            "augment_share",
+            share,
+            1.0,
+            "share of the images that is augmented in an epoch; the others are as sharp as those of the test",
+            "training",
+            before=1.0,
+        ),
         Flag("pixel_mean", number(float), 0.0, "subtracted from pixels in [0, 1]", "model", mark="pixelmean"),
         Flag("pixel_std", positive, 1.0, "what pixels are divided by afterwards", "model", mark="pixelstd"),
         Flag(

@@ -107,6 +107,7 @@ class AugmentedSplit(Split):
         shear: float = 0.0,
         elastic: float = 0.0,
         flip: bool = False,
+        share: float = 1.0,
     ):
         """
         Args:
@@ -116,9 +117,10 @@ class AugmentedSplit(Split):
             rotate, shear: in degrees.
             scale: a fraction, 0.1 is from 90 % to 110 %.
             flip: whether half of the images are mirrored, left and right.
+            share: of the images, each with this probability; in an epoch the others are as they are.
         """
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
-        self.seed, self.shift = seed, shift
+        self.seed, self.share, self.shift = seed, share, shift
         self.rotate, self.scale, self.shear, self.elastic, self.flip = rotate, scale, shear, elastic, flip
         self._drawn: tuple | None = None  # an epoch, and what `_draw` gives for it
 
@@ -155,6 +157,11 @@ class AugmentedSplit(Split):
             if self.rotate or self.scale or self.shear or self.elastic:
                 amounts = generator("affine", self.seed, epoch).uniform(-1, 1, (count, 4))
                 maps = inverse_maps(amounts * (self.rotate, self.scale, self.scale, self.shear))
+            if self.share < 1:
+                as_it_is = generator("augment", self.seed, epoch).random(count) >= self.share
+                for drawn, nothing in ((shifts, 0), (maps, np.eye(2)), (controls, 0), (flips, False)):
+                    if drawn is not None:
+                        drawn[as_it_is] = nothing
             self._drawn = (epoch, shifts, maps, controls, flips)
         return self._drawn[1:]
 
@@ -286,8 +293,8 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
-            augment_shift, augment_rotate, augment_scale, augment_shear, augment_elastic, augment_clutter, augment_flip,
-            and of a data set of one's own test_size, follow_links and skip_broken are used.
+            augment_shift, augment_rotate, augment_scale, augment_shear, augment_elastic, augment_flip, augment_share,
+            augment_clutter, and of a data set of one's own test_size, follow_links and skip_broken are used.
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
@@ -310,8 +317,8 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, *facts)
     shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
     amounts = {how: getattr(config, f"augment_{how}") for how in ("rotate", "scale", "shear", "elastic", "flip")}
-    if shift or any(amounts.values()):
-        train = AugmentedSplit(train, config.random_seed, shift, **amounts)
+    if config.augment_share and (shift or any(amounts.values())):
+        train = AugmentedSplit(train, config.random_seed, shift, **amounts, share=config.augment_share)
     return _on_canvas(config, train), _on_canvas(config, valid)
 
 
