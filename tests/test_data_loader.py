@@ -22,7 +22,7 @@ from utils import UserError, generator
 def make_config(**changes):
     config = dict(dataset="tiny", data_dir="data", source="tiny", canvas_size=60, num_clutter=4, valid_size=0.1)
     config.update(random_seed=1, limit=None, augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0)
-    config.update(augment_elastic=0.0, augment_clutter=True, augment_flip=False)
+    config.update(augment_elastic=0.0, augment_clutter=True, augment_flip=False, augment_share=1.0)
     config.update(changes)
     return Namespace(**config)
 
@@ -168,6 +168,7 @@ AUGMENTED = {
     "affine": dict(augment_shift=2, augment_rotate=10.0, augment_scale=0.1, augment_shear=5.0),
     "elastic": dict(augment_elastic=3.0),
     "flip": dict(augment_flip=True, augment_shift=2),
+    "share": dict(augment_shift=2, augment_rotate=10.0, augment_share=0.8),
     "canvas": dict(dataset="cluttered_mnist", augment_rotate=10.0, augment_elastic=4.0),
     "clutter as it is": dict(dataset="cluttered_mnist", augment_rotate=10.0, augment_clutter=False),
 }
@@ -225,6 +226,32 @@ def test_half_of_the_images_are_mirrored_anew_in_every_epoch(tiny):
         assert np.array_equal(same, ~other) and 60 < other.sum() < 120
         mirrored.append(other)
     assert 60 < (mirrored[0] != mirrored[1]).sum() < 120
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(augment_shift=9),
+        dict(augment_flip=True),
+        dict(augment_shift=9, augment_rotate=10.0, augment_scale=0.1, augment_shear=5.0, augment_elastic=3.0),
+    ],
+    ids=["shift", "flip", "warp"],
+)
+def test_a_share_of_the_images_is_augmented_and_the_others_are_as_they_are(tiny, how):
+    plain, everything = all_of(get_train_valid(tiny())[0]), get_train_valid(tiny(**how))[0]
+    train, _ = get_train_valid(tiny(**how, augment_share=0.7))
+    augmented = []
+    for epoch in (0, 1):
+        images, moved = all_of(train, epoch), all_of(everything, epoch)
+        as_they_are, as_usual = (images == plain).all((1, 2, 3)), (images == moved).all((1, 2, 3))
+        assert (as_they_are | as_usual).all()
+        assert (moved != plain).any((1, 2, 3)).sum() > 0.4 * len(moved)
+        drawn = generator("augment", 1, epoch).random(200)[train.rows] < 0.7
+        assert as_usual[drawn].all() and as_they_are[~drawn].all() and 90 < drawn.sum() < 160
+        augmented.append(drawn)
+    assert 30 < (augmented[0] != augmented[1]).sum() < 120, "others in every epoch"
+    none, _ = get_train_valid(tiny(**how, augment_share=0.0))
+    assert np.array_equal(all_of(none), plain)
 
 
 def test_shifts_reach_all_offsets(tiny):
