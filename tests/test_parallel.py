@@ -268,7 +268,7 @@ def test_a_run_goes_on_with_two_processes_is_stopped_and_ends_with_one(tmp_path,
         assert np.allclose(ours["ema"][name], weight, atol=1e-4), name
 
 
-@pytest.mark.parametrize("number", [0, *long_test(1)])
+@pytest.mark.parametrize("number", long_test(0, 1))
 def test_a_process_that_fails_ends_all_with_its_message(tmp_path, tiny_mnist, number):
     flags = [*SMALL, "--epochs=2", *folders(tmp_path, tiny_mnist.folder)]
     process = launch(tmp_path / "log", __file__, "fail", number, tiny_mnist.folder, *flags)

@@ -39,13 +39,13 @@ TRAINING = ["--epochs=4", "--batch_size=16", "--save_freq=3", "--lr_schedule=con
 def pytest_generate_tests(metafunc):
     """A test that takes a `number` is one for each fault that `@pytest.mark.row(NAME)` asks for.
 
-    Two of each are enough where it has to be quick; .ci/run provokes all of the short version.
+    One of each is enough where it has to be quick; .ci/run provokes all of the short version.
     """
     row = metafunc.definition.get_closest_marker("row")
     if row and "number" in metafunc.fixturenames:
         long = metafunc.config.getoption("long")
         numbers = range(COUNTS[row.args[0]][long])
-        quick = numbers if long else numbers[:2]
+        quick = numbers if long else numbers[:1]
         metafunc.parametrize("number", [*quick, *(long_test(number)[0] for number in numbers[len(quick) :])])
 
 

@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import long_test
 from test_checkpoint import hostile
 from test_main import Place
 from test_published import LIES, packed, tensor
@@ -121,6 +122,7 @@ def giant(folder, settings: dict) -> bytes:
     return path.read_bytes()
 
 
+@long_test()
 def test_hostile_files_are_refused_in_one_line_in_little_memory_and_time(nursery, target, tmp_path):
     folder, canary = tmp_path / "hostile", tmp_path / "canary"
     folder.mkdir()
