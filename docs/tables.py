@@ -15,70 +15,66 @@ from errors import (
     error_of,
     first_seeds,
     group_error,
+    in_order,
     linked,
     measured,
     named,
     paper_error,
+    plainly,
     retina,
     sampling_error,
     seeds,
     system,
     task_of,
-    tests,
     training_name,
     written,
 )
 from words import table, translate
 
+WAYS = ["one sampled path", "one path of the means", "ten sampled paths"]  # the words for PATHS
+ERRORS = [*WAYS, "sampling error", "seed"]  # the headings of `errors`
+
+
+def errors(group: list[dict], write=measured) -> list:
+    """Write what every table of test errors shows of a training, or of those of a preset with several seeds."""
+    means = [group_error(group, *PATHS[i])[0] for i in (0, 2)]
+    trained = ", ".join(str(training["seed"]) for training in group)
+    sampling = " / ".join(f"{sampling_error(error):.2f}" for error in means)
+    return [*(write(group, paths, M) for paths, M in PATHS), sampling, trained]
+
 
 def results(language: str) -> str:
     """Make the table of test errors: a row per published model."""
     rows = []
-    for training in RESULTS["trainings"]:
-        errors = [mean(tests(training, *PATHS[i])) for i in (0, 2)]
+    for training in in_order():
         task = task_of(training)
-        rows.append(
-            [
-                named(training, language),
-                retina(task["patch_size"], task["scales"], language),
-                training["glimpses"],
-                *(measured([training], paths, M) for paths, M in PATHS),
-                " / ".join(f"{sampling_error(error):.2f}" for error in errors),
-                training["seed"],
-                f"`{training_name(training)}`",
-            ]
-        )
-    headings = ["task", "retina", "glimpses", "one sampled path", "one path of the means", "ten sampled paths"]
-    return table([*headings, "sampling error", "seed", "name"], rows, language)
+        eyes = retina(task["patch_size"], task["scales"], language)
+        name = f"`{training_name(training)}`"
+        rows.append([named(training, language), eyes, training["glimpses"], *errors([training]), name])
+    return table(["task", "retina", "glimpses", *ERRORS, "name"], rows, language)
 
 
 def results_short(language: str) -> str:
-    """Make the README's table: a row per preset, with the paper's figure and the best claims with one and ten paths.
-
-    The model with a convolutional glimpse network stands in the same row as the one without, as soon as there is one.
-    """
-    rows, convolutions = [], any(training["preset"].endswith("-conv") for training in RESULTS["trainings"])
+    """Make the README's table: a row per preset, with the paper's figure and the best claims with one and ten paths."""
+    rows = []
     for training in first_seeds():
-        task = task_of(training)
-        if "random_of" in task or "variant" in training or training["preset"].endswith("-conv"):
+        task, group = task_of(training), seeds(training_name(training))
+        if "random_of" in task or "variant" in training:
             continue
-        groups = [seeds(training["preset"])] + [seeds(training["preset"] + "-conv")] * convolutions
-        name, patches = task["name"][language], retina(task["patch_size"], task["scales"], language)
+        name, patches = named(training, language), retina(task["patch_size"], task["scales"], language)
         rows.append(
             [
                 {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
                 training["glimpses"],
-                *(measured(group, "sampled", 1) for group in groups),
+                *(measured(group, paths, 1) for paths in ("sampled", "mean")),
                 paper_error(training),
                 best_claim(training, 1, language),
-                *(measured(group, "sampled", 10) for group in groups),
+                measured(group, "sampled", 10),
                 best_claim(training, 10, language),
             ]
         )
-    kinds = ["ours"] + ["conv"] * convolutions
-    one, ten = ([f"{kind}, {paths}" for kind in kinds] for paths in ("one path", "ten paths"))
-    headings = ["task", "glimpses", *one, "paper", "best public claim, one path", *ten, "best public claim, ten paths"]
-    return table(headings, rows, language)
+    headings = ["task", "glimpses", "one path", "its means", "paper", "best public claim, one path"]
+    return table([*headings, "ten paths", "best public claim, ten paths"], rows, language)
 
 
 def trainings(language: str) -> str:
@@ -94,7 +90,7 @@ def trainings(language: str) -> str:
             translate("yes" if training["averaged"] else "no", language),
             training["precision"],
         ]
-        for training in RESULTS["trainings"]
+        for training in in_order()
     ]
     headings = "command,seed,epochs,best epoch,minutes,augmented,averaged weights,weights"
     return table(headings.split(","), rows, language)
@@ -128,7 +124,7 @@ def comparisons(language: str) -> str:
     """Make the table of what is bold and why: each of our figures beside the lowest claim like it."""
     rows = []
     for training in first_seeds():
-        for (paths, M), words in zip(PATHS, ("one sampled path", "one path of the means", "ten sampled paths")):
+        for (paths, M), words in zip(PATHS, WAYS):
             compared = comparison(seeds(training_name(training)), paths, M)
             if compared:
                 ours, claim, difference, bound = compared
@@ -158,18 +154,23 @@ def looking(language: str) -> str:
         for claim in RESULTS["claims"]:
             if claim["system"] == "paper" and claim["glimpses"] == 8:
                 paper[claim["task"]] = error_of(claim)
+        groups = [seeds(learned), seeds(name)]
+        trained = " / ".join(", ".join(str(training["seed"]) for training in group) for group in groups)
         for M, words in ((1, "one sampled path"), (10, "ten sampled paths")):
-            errors = [group_error(seeds(preset), "sampled", M)[0] for preset in (learned, name)]
+            found = [group_error(group, "sampled", M) for group in groups]
             rows.append(
                 [
                     RESULTS["tasks"][learned]["name"][language],
                     translate(words, language),
-                    *(f"{error:.2f}" for error in errors),
-                    f"{errors[1] / errors[0]:.1f}",
+                    *(written(*error) for error in found),
+                    " / ".join(f"{sampling_error(error):.2f}" for error, _ in found),
+                    trained,
+                    f"{found[1][0] / found[0][0]:.1f}",
                     f"{paper[name] / paper[learned]:.1f}" if M == 1 else None,
                 ]
             )
-    return table(["task", "paths", "learned", "random", "random / learned", "paper's"], rows, language)
+    headings = ["task", "paths", "learned", "random", "sampling error", "seed", "random / learned", "paper's"]
+    return table(headings, rows, language)
 
 
 def paper_rows(language: str) -> str:
@@ -184,15 +185,14 @@ def paper_rows(language: str) -> str:
             [
                 named(training, language),
                 training["glimpses"],
-                written(*group_error(group, "sampled", 1)),
+                *errors(group, plainly),
                 paper,
                 best_claim(training, 1, language, training["glimpses"]),
-                written(*group_error(group, "sampled", 10)),
                 f"`{training_name(training)}`",
             ]
         )
-    headings = "task|glimpses|one sampled path|paper|best public claim, one path|ten sampled paths|name"
-    return table(headings.split("|"), rows, language)
+    headings = ["task", "glimpses", *ERRORS, "paper", "best public claim, one path", "name"]
+    return table(headings, rows, language)
 
 
 def recipe(language: str) -> str:
@@ -200,12 +200,9 @@ def recipe(language: str) -> str:
     rows = []
     for name in ("mnist", "mnist_unaugmented", "mnist_plain"):
         group = seeds(name)
-        errors = [group_error(group, paths, M) for paths, M in PATHS]
         yes = [translate("yes" if group[0][key] else "no", language) for key in ("augmented", "averaged")]
-        trained = ", ".join(str(training["seed"]) for training in group)
-        rows.append([f"`{name}`", *yes, trained, *(written(*error) for error in errors)])
-    headings = "name,augmented,averaged weights,seeds,one sampled path,one path of the means,ten sampled paths"
-    return table(headings.split(","), rows, language)
+        rows.append([f"`{name}`", *yes, *errors(group, plainly)])
+    return table(["name", "augmented", "averaged weights", *ERRORS], rows, language)
 
 
 def reproductions(language: str) -> str:
@@ -218,38 +215,20 @@ def reproductions(language: str) -> str:
     for training in RESULTS["reproductions"]:
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
-        one, (ten,) = tests(training, "sampled", 1), tests(training, "sampled", 10)
-        trained = [training["seed"], training["epochs"], training["minutes"]]
-        rows.append(
-            [
-                f"`{training['command']}`",
-                *trained,
-                written(mean(one), stdev(one)),
-                linked(claim, language),
-                f"{ten:.2f}",
-            ]
-        )
+        trained = [training["epochs"], training["minutes"]]
+        rows.append([f"`{training['command']}`", *trained, *errors([training], plainly), linked(claim, language)])
     older = RESULTS["older_weights"]
-    one, (ten,) = (test["errors"] for test in older["tests"])
+    one, (means,), (ten,) = (test["errors"] for test in older["tests"])
     (claim,) = (c for c in RESULTS["claims"] if c["system"] == older["system"])
     command = f"`{older['tests'][0]['command'].split(' --M=')[0]}`"
     words = {
         "en": f"{command}, [that system's weights]({older['link']})",
         "zh": f"{command}，[该系统的权重]({older['link']})",
     }
-    rows.append(
-        [
-            words[language],
-            None,
-            older["epochs"],
-            None,
-            written(mean(one), stdev(one)),
-            linked(claim, language),
-            f"{ten:.2f}",
-        ]
-    )
-    headings = "command,seed,epochs,minutes,one sampled path,claim,ten sampled paths"
-    return table(headings.split(","), rows, language)
+    found = [written(mean(one), stdev(one)), f"{means:.2f}", f"{ten:.2f}"]
+    sampling = " / ".join(f"{sampling_error(error):.2f}" for error in (mean(one), ten))
+    rows.append([words[language], older["epochs"], None, *found, sampling, None, linked(claim, language)])
+    return table(["command", "epochs", "minutes", *ERRORS, "claim"], rows, language)
 
 
 FORMATS = {  # of what an ablation measures: its heading and how it is written

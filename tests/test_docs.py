@@ -130,7 +130,7 @@ def test_every_page_of_the_manual_is_in_the_readme():
 # ----------------------------------------------------------------------------------------------------------- the README
 
 
-@pytest.mark.parametrize("file, most", [("README.md", 16_000), ("README_cn.md", 20_000)])
+@pytest.mark.parametrize("file, most", [("README.md", 18_000), ("README_cn.md", 20_000)])
 def test_the_readme_is_short(file, most):
     assert len(TEXTS[ROOT / file].splitlines()) <= 220 and (ROOT / file).stat().st_size <= most
 

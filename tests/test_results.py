@@ -119,7 +119,7 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     rows = [line for line in tables.results("en").splitlines() if line.endswith("` |")]
     assert len(rows) == len(RESULTS["trainings"])
     seen = set()
-    for row, training in zip(rows, RESULTS["trainings"]):
+    for row, training in zip(rows, errors.in_order()):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         for cell, (paths, M) in zip(cells[3:6], (("sampled", 1), ("mean", 1), ("sampled", 10))):
             test = measured((errors.training_name(training), training["seed"]), paths, M)
@@ -157,16 +157,26 @@ def test_several_trainings_of_a_preset_are_one_row_of_readme(monkeypatch):
     assert len(tables.comparisons("en").splitlines()) == 2 + 3
 
 
-def test_a_model_with_convolutions_stands_in_the_row_of_the_one_without(monkeypatch):
-    """Of README's table; among the models of docs/results.md it has a row, and its name says what it has."""
-    first = next(training for training in RESULTS["trainings"] if training["preset"] == "mnist7")
+def test_a_model_with_convolutions_stands_below_the_one_without(monkeypatch):
+    """In all tables, wherever its training stands in the file; its name says what it has."""
+    models = RESULTS["trainings"]
+    first = next(training for training in models if training["preset"] == "mnist7")
     shared = [{**test, "preset": "mnist7-conv"} for test in RESULTS["tests"] if test["preset"] == "mnist7"]
-    monkeypatch.setitem(tables.RESULTS, "trainings", [first, {**first, "preset": "mnist7-conv"}])
+    monkeypatch.setitem(tables.RESULTS, "trainings", [*models, {**first, "preset": "mnist7-conv"}])
     monkeypatch.setitem(tables.RESULTS, "tests", [*RESULTS["tests"], *shared])
-    head, _, row = tables.results_short("en").splitlines()
-    one = f"{mean(measured(('mnist7', 1), 'sampled', 1)['errors']):.2f} +- "
-    assert head.count("conv, ") == 2 and row.count(f"| {one}") == 2
-    assert "with convolutions" in tables.results("en").splitlines()[3] and "conv, " not in tables.results("en")
+    for written, name in ((tables.results, "| MNIST | 8x8 | 7 |"), (tables.results_short, "| MNIST, 8x8 | 7 |")):
+        rows = written("en").splitlines()
+        (place,) = (i for i, row in enumerate(rows) if row.startswith("| MNIST, with convolutions"))
+        assert rows[place - 1].startswith(name)
+        assert f"| {mean(measured(('mnist7', 1), 'sampled', 1)['errors']):.2f} +- " in rows[place]
+
+
+def test_a_rival_with_as_many_glimpses_is_not_hidden_by_one_with_fewer():
+    """The lowest claim stands first, whatever its glimpses; one with as many follows where it is ahead of ours."""
+    (seven,) = (row for row in tables.results_short("en").splitlines() if row.startswith("| MNIST, 8x8 | 7 "))
+    ours = mean(measured(("mnist7", 1), "sampled", 1)["errors"])
+    assert ("pull request 32, 6 glimpses); [0.85]" in seven) == (0.85 < ours)
+    assert "(slundqui, 9 glimpses)" in tables.paper_rows("en"), "one look more than it counts"
 
 
 def test_claims_are_linked_and_other_models_take_no_claims_place():
@@ -191,7 +201,8 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
     assert older["link"] in of_older and f"| {mean(older['tests'][0]['errors']):.2f} +- " in of_older
     for test in older["tests"]:
         config = get_config(test["command"].replace("=S", "=3").split()[2:])
-        assert (config.M, config.is_train, config.weights) == (test["M"], False, "FILE")
+        assert (config.is_train, config.weights, config.locations) == (False, "FILE", test["paths"])
+        assert config.M == test["M"] or test["paths"] == "mean"
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=map(str, MODELS))
