@@ -16,10 +16,12 @@ import numpy as np
 import paddle
 import pytest
 from helpers import ROOT, copy_checkout, long_test, run_as_main, run_measured, same, without_seconds
+from PIL import Image
 
 import main
 import trainer
 import utils
+import visualize
 from config import BEFORE, FLAGS, get_config
 from data_loader import get_test
 from model import RecurrentAttention
@@ -837,7 +839,28 @@ def test_file_of_the_paddle_seed_brings_its_crop_along(place, seeds_file, tmp_pa
     (begun,) = (own.root / "ckpt").glob("*_model_best.pdparams")
     assert begun.name == "ram_6_8x8_1_offset1_model_best.pdparams"
     assert checkpoint.read(str(begun))["settings"]["crop_offset"] == 1
+    hub = paddle.hub.load(str(ROOT), "ram", source="local", weights=str(path))
+    assert hub.sensor.retina.offset == 1
+    asked = visualize.parse("glimpses", own.arguments(f"--weights={path}"))
+    model, _, config = visualize.trained_model(asked)
+    assert model.sensor.retina.offset == 1 and visualize.geometry_of(config).offset == 1
     capsys.readouterr()
+
+
+def test_predict_crops_as_the_file_of_the_paddle_seed_was_trained(place, seeds_file, tmp_path, capfd):
+    """Its answers are those of the same weights with the crop given as a flag, and not those without it."""
+    path, model = seeds_file
+    bare, picture = str(tmp_path / "bare.pdparams"), str(tmp_path / "picture.png")
+    paddle.save(model.state_dict(), bare)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)).save(picture)
+    own, answers = default_architecture(place), []
+    for flags in ([path], [bare, "--crop_offset=1"], [bare, "--crop_offset=0"]):
+        normal = ["--pixel_mean=0.1307", "--pixel_std=0.3081", "--std=0.05"] * (flags[0] == bare)
+        asks = [f"--weights={flags[0]}", *flags[1:], *normal, "--json", "--fit=False", "--save_pictures=False"]
+        with pytest.raises(SystemExit, match="^0$"):
+            run_as_main(own.arguments(*asks, "--predict", picture))
+        answers.append(json.loads(capfd.readouterr().out)["probabilities"])
+    assert answers[0] == answers[1] != answers[2]
 
 
 def test_weights_of_another_architecture_are_refused_by_the_test(place, seeds_file):
