@@ -408,14 +408,6 @@ GROUPS = {
         Flag("augment_scale", number(float, 0, 0.9), 0.1, "scale each axis by 1-N to 1+N", "training"),
         Flag("augment_shear", number(float, 0, 60), 8.0, "shear images by up to N degrees", "training"),
         Flag(
-            "augment_elastic",
-            number(float, 0, 100),
-            0.0,
-            "bend images smoothly, each place by at most N pixels on each axis",
-            "training",
-            before=0.0,
-        ),
-        Flag(
             "augment_clutter",
             str2bool,
             True,

@@ -20,15 +20,7 @@ from ram.data import own
 from ram.data.folders import Part
 from ram.data.shares import draw_by_class
 from ram.data.sources import DATASETS, fetch
-from ram.data.transforms import (
-    CONTROLS,
-    add_saturating,
-    elastic_fields,
-    inverse_maps,
-    portable_integers,
-    shift_images,
-    warp_images,
-)
+from ram.data.transforms import add_saturating, inverse_maps, portable_integers, shift_images, warp_images
 from utils import UserError, generator
 
 CLUTTER = 8  # pixels: height and width of a piece of clutter
@@ -92,9 +84,8 @@ class Split:
 class AugmentedSplit(Split):
     """Move the images of a training split a little, differently in every epoch.
 
-    Each image is mirrored or not, bent (the elastic distortions of Simard, Steinkraus and Platt 2003, here by splines),
-    scaled (width and height apart), sheared and rotated about its middle and shifted by whole pixels, each amount drawn
-    uniformly from [-limit, limit]; what comes in from outside is zero.
+    Each image is mirrored or not, scaled (width and height apart), sheared and rotated about its middle and shifted by
+    whole pixels, each amount drawn uniformly from [-limit, limit]; what comes in from outside is zero.
     """
 
     def __init__(
@@ -105,7 +96,6 @@ class AugmentedSplit(Split):
         rotate: float = 0.0,
         scale: float = 0.0,
         shear: float = 0.0,
-        elastic: float = 0.0,
         flip: bool = False,
         share: float = 1.0,
     ):
@@ -113,7 +103,7 @@ class AugmentedSplit(Split):
         Args:
             split: the images.
             seed: all amounts are drawn from (seed, epoch).
-            shift, elastic: in pixels; 0 is none, as for all of them.
+            shift: in pixels; 0 is none, as for all of them.
             rotate, shear: in degrees.
             scale: a fraction, 0.1 is from 90 % to 110 %.
             flip: whether half of the images are mirrored, left and right.
@@ -121,7 +111,7 @@ class AugmentedSplit(Split):
         """
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.seed, self.share, self.shift = seed, share, shift
-        self.rotate, self.scale, self.shear, self.elastic, self.flip = rotate, scale, shear, elastic, flip
+        self.rotate, self.scale, self.shear, self.flip = rotate, scale, shear, flip
         self._drawn: tuple | None = None  # an epoch, and what `_draw` gives for it
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -130,39 +120,33 @@ class AugmentedSplit(Split):
     def augmented(self, rows: np.ndarray, epoch: int) -> np.ndarray:
         """Return images (B, C, H, W) uint8 of some rows (B,) of the file, as they are in an epoch."""
         images = self.images[rows]
-        shifts, maps, controls, flips = self._draw(epoch)
+        shifts, maps, flips = self._draw(epoch)
         if flips is not None:
             images = np.where(flips[rows, None, None, None], images[..., ::-1], images)
         if maps is None:
             return shift_images(images, shifts[rows], self.shift)
-        bends = None if controls is None else elastic_fields(controls[rows], self.elastic, *images.shape[2:])
-        return warp_images(images, maps[rows], shifts[rows], bends)
+        return warp_images(images, maps[rows], shifts[rows])
 
-    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Draw shifts, maps, control points and which images are mirrored for all of the file, once per epoch.
+    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Draw shifts (A, 2), maps (A, 2, 2) and which are mirrored (A,) for all images of the file, once per epoch.
 
-        Shapes (A, 2), (A, 2, 2), (A, 2, CONTROLS, CONTROLS) and (A,); but for the shifts, None where there is nothing
-        of that kind to do.
+        Maps and mirrored are None where there is nothing of that kind to do.
         """
         if self._drawn is None or self._drawn[0] != epoch:
             count = len(self.images)
             shifts = generator("shift", self.seed, epoch).integers(-self.shift, self.shift + 1, (count, 2))
-            maps = controls = flips = None
+            maps = flips = None
             if self.flip:
                 flips = generator("flip", self.seed, epoch).integers(0, 2, count).astype(bool)
-            if self.elastic:
-                controls = generator("elastic", self.seed, epoch).integers(
-                    -256, 257, (count, 2, CONTROLS, CONTROLS), np.int16
-                )
-            if self.rotate or self.scale or self.shear or self.elastic:
+            if self.rotate or self.scale or self.shear:
                 amounts = generator("affine", self.seed, epoch).uniform(-1, 1, (count, 4))
                 maps = inverse_maps(amounts * (self.rotate, self.scale, self.scale, self.shear))
             if self.share < 1:
                 as_it_is = generator("augment", self.seed, epoch).random(count) >= self.share
-                for drawn, nothing in ((shifts, 0), (maps, np.eye(2)), (controls, 0), (flips, False)):
+                for drawn, nothing in ((shifts, 0), (maps, np.eye(2)), (flips, False)):
                     if drawn is not None:
                         drawn[as_it_is] = nothing
-            self._drawn = (epoch, shifts, maps, controls, flips)
+            self._drawn = (epoch, shifts, maps, flips)
         return self._drawn[1:]
 
 
@@ -293,8 +277,8 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
 
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
-            augment_shift, augment_rotate, augment_scale, augment_shear, augment_elastic, augment_flip, augment_share,
-            augment_clutter, and of a data set of one's own test_size, follow_links and skip_broken are used.
+            augment_shift, augment_rotate, augment_scale, augment_shear, augment_flip, augment_share, augment_clutter,
+            and of a data set of one's own test_size, follow_links and skip_broken are used.
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
@@ -316,7 +300,7 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     train = Split("train", images, labels[train_rows[: config.limit]], train_rows, *facts)
     valid = Split("valid", valid_images, valid_labels[valid_rows[: config.limit]], valid_rows, *facts)
     shift = 0 if canvas else config.augment_shift  # a canvas already has its image anywhere
-    amounts = {how: getattr(config, f"augment_{how}") for how in ("rotate", "scale", "shear", "elastic", "flip")}
+    amounts = {how: getattr(config, f"augment_{how}") for how in ("rotate", "scale", "shear", "flip")}
     if config.augment_share and (shift or any(amounts.values())):
         train = AugmentedSplit(train, config.random_seed, shift, **amounts, share=config.augment_share)
     return _on_canvas(config, train), _on_canvas(config, valid)

@@ -436,10 +436,10 @@ def test_checkpoint_from_before_a_flag_goes_on_as_it_was_trained(place, monkeypa
 def test_checkpoint_with_a_flag_that_is_no_more_goes_on_where_that_changed_nothing(place):
     place.run(*SHORT)
     state = checkpoint.read(str(place.latest))
-    state["settings"] |= {"baseline": "learned", "rollouts_per_image": 1}
+    state["settings"] |= {"baseline": "learned", "rollouts_per_image": 1, "augment_elastic": 0.0}
     checkpoint.write(str(place.latest), state)
     place.run(*SHORT, "--resume")
-    for name, value in {"baseline": "leave_one_out", "rollouts_per_image": 2}.items():
+    for name, value in {"baseline": "leave_one_out", "rollouts_per_image": 2, "augment_elastic": 4.0}.items():
         changed = state["settings"] | {name: value}
         checkpoint.write(str(place.latest), {**state, "settings": changed})
         message = refusal(place, *SHORT, "--resume")

@@ -1,4 +1,4 @@
-"""Compute augmentation and canvases: shifts, affine maps and elastic fields in fixed point, saturating sums.
+"""Compute augmentation and canvases: shifts, affine maps in fixed point, saturating sums.
 
 All results are whole numbers that depend only on the arguments, so that a training is the same with every NumPy, in
 every batch and on every machine. Shapes as in data_loader.py.
@@ -11,7 +11,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from utils import generator
 
-CONTROLS = 6  # control points of an elastic field on each axis
 EVEN_BYTES = np.uint32(0x00FF00FF)  # of a 32-bit number
 
 
@@ -56,41 +55,13 @@ def inverse_maps(amounts: np.ndarray) -> np.ndarray:
     return maps / (1 + amounts[:, 1:3, None])
 
 
-def elastic_fields(controls: np.ndarray, limit: float, height: int, width: int) -> np.ndarray:
-    """Compute smooth fields of displacements, uniform cubic B-splines over the image.
-
-    Args:
-        controls: (B, 2, CONTROLS, CONTROLS) integers in [-256, 256]: displacements of the control points down and
-            right, in 1/256 of the limit.
-        limit: in pixels; the field, everywhere a mean of control points, does not exceed it.
-        height, width: of the images.
-
-    Returns:
-        (B, 2, height, width) int32 in 1/256 pixel. All products are of whole numbers below 2**24, thus exact.
-    """
-    down, right = _spline(height), _spline(width)
-    field = down @ (controls.astype(np.float32) @ right.T)  # (B, 2, height, width)
-    return np.rint(field * (limit / 64**2)).astype(np.int32)
-
-
-def _spline(size: int) -> np.ndarray:
-    """Return the weights (size, CONTROLS) of the control points at each pixel in whole 1/64, together at most 1."""
-    places = np.linspace(0, CONTROLS - 3, size)
-    distances = np.abs(places[:, None] + 1 - np.arange(CONTROLS))  # the middle CONTROLS - 2 points span the image
-    near, far = 2 / 3 - distances**2 + distances**3 / 2, np.clip(2 - distances, 0, None) ** 3 / 6
-    return np.floor(64 * np.where(distances < 1, near, far)).astype(np.float32)
-
-
-def warp_images(
-    images: np.ndarray, maps: np.ndarray, shifts: np.ndarray, bends: np.ndarray | None = None
-) -> np.ndarray:
+def warp_images(images: np.ndarray, maps: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Warp a batch by affine maps with bilinear interpolation; what lies outside of an image is zero.
 
     Args:
         images: (B, C, H, W) uint8.
         maps: (B, 2, 2) from `inverse_maps`.
         shifts: (B, 2) pixels, down and right, applied last.
-        bends: (B, 2, H, W) from `elastic_fields`: how far down and right of where the map says each pixel is read.
 
     Returns:
         (B, C, H, W) uint8. Places are rounded to 1/256 pixel; integers from there on make the result independent of
@@ -100,9 +71,8 @@ def warp_images(
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     x = np.arange(width) - middle_x - shifts[:, 1:]  # (B, W)
     y = np.arange(height) - middle_y - shifts[:, :1]  # (B, H)
-    bend_y, bend_x = (0, 0) if bends is None else (bends[:, :1], bends[:, 1:])
-    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, bend_x, width)  # (B, 1, H, W)
-    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, bend_y, height)
+    source_x = _fixed_point(maps[:, 0, 0, None] * x + middle_x, maps[:, 0, 1, None] * y, width)  # (B, 1, H, W)
+    source_y = _fixed_point(maps[:, 1, 0, None] * x + middle_y, maps[:, 1, 1, None] * y, height)
 
     # One number for each 2 x 2 pixels: upper left, upper right, lower left and lower right in its four bytes, lowest
     # first. So one read finds all four, and half of the arithmetic handles two of them at once.
@@ -121,10 +91,7 @@ def warp_images(
     return (((rows & 0xFFFF) * (256 - down) + (rows >> 16) * down + 2**15) >> 16).astype(np.uint8)
 
 
-def _fixed_point(along_x: np.ndarray, along_y: np.ndarray, bend: np.ndarray | int, size: int) -> np.ndarray:
-    """Add (B, W), (B, H) and a bend to places (B, 1, H, W) in 1/256 pixel, all that lies outside moved onto the zeros.
-
-    The bend, (B, 1, H, W) or 0, is in 1/256 pixel itself.
-    """
+def _fixed_point(along_x: np.ndarray, along_y: np.ndarray, size: int) -> np.ndarray:
+    """Add (B, W) and (B, H) to places (B, 1, H, W) in 1/256 pixel, with all that lies outside moved onto the zeros."""
     along_x, along_y = np.rint(along_x * 256).astype(np.int32), np.rint(along_y * 256).astype(np.int32)
-    return np.clip(along_x[:, None, None, :] + along_y[:, None, :, None] + bend, -256, size * 256)
+    return np.clip(along_x[:, None, None, :] + along_y[:, None, :, None], -256, size * 256)

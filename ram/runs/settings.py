@@ -12,7 +12,7 @@ from utils import UserError
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None, "crop_offset": 1}
 
 # Flags that are no more, and the value with which a training did what it would do today.
-GONE = {"baseline": "learned", "rollouts_per_image": 1}
+GONE = {"baseline": "learned", "rollouts_per_image": 1, "augment_elastic": 0.0}
 
 
 def settings(config: argparse.Namespace) -> dict:
