@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The short ablations of docs/results.md: twenty epochs of MNIST, ten of paper-mnist, paper-translated and in clutter,
+# The short ablations of docs/results.md: twenty epochs of MNIST, ten of paper-mnist, paper-translated and in clutter, six of paper-cluttered60,
 # 150 on 3,000 images of Fashion-MNIST.
 # The validation counts; the test set is not used.
 # Usage: bash experiments/short.sh [flags of main.py for all its commands]
@@ -41,6 +41,15 @@ variant paper-translated-weight-0.1 $translated --reinforce_weight=0.1 "$@"
 variant paper-translated-weight-0.3 $translated --reinforce_weight=0.3 "$@"
 variant paper-translated-fast-std-0.22 $translated --std=0.22 --init_lr=0.01 "$@"
 variant paper-translated-pixels-divided $translated --pixel_std=0.3 "$@"
+
+cluttered="--preset=paper-cluttered60 --epochs=6"
+near="$cluttered --first_reach=0.3"
+variant paper-cluttered60 $cluttered "$@"
+variant paper-cluttered60-std-0.3 $cluttered --std=0.3 --reinforce_weight=0.1 --core_init=glorot "$@"
+variant paper-cluttered60-near $near "$@"
+variant paper-cluttered60-near-pixels-divided $near --pixel_std=0.3 "$@"
+variant paper-cluttered60-near-weight-0.1 $near --pixel_std=0.3 --reinforce_weight=0.1 "$@"
+variant paper-cluttered60-near-probability $near --pixel_std=0.3 --reinforce_weight=0.1 --reward=probability --reinforce_core=0.5 "$@"
 
 none="--reinforce_core=0 --reward=right" # of the two changes to REINFORCE
 first=--first_reach=1
