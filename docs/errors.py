@@ -46,6 +46,11 @@ def seeds(name: str) -> list[dict]:
     return [training for training in RESULTS["trainings"] if training_name(training) == name]
 
 
+def seeds_of(group: list[dict]) -> str:
+    """Write the seeds of some trainings."""
+    return ", ".join(str(training["seed"]) for training in group)
+
+
 def in_order() -> list[dict]:
     """List all trainings in the order of the file, but those with convolutions behind those without."""
     presets = [row["preset"] for row in RESULTS["trainings"]]
@@ -72,6 +77,11 @@ def group_error(group: list[dict], paths: str, M: int) -> tuple[float, float | N
 def sampling_error(error: float, images: int = IMAGES) -> float:
     """Return the standard deviation of an error in percent, sqrt(p (1 - p) / N), over draws of N test images."""
     return 100 * sqrt(error / 100 * (1 - error / 100) / images)
+
+
+def sampling_errors(*errors: float) -> str:
+    """Write the sampling errors of some errors in percent."""
+    return " / ".join(f"{sampling_error(error):.2f}" for error in errors)
 
 
 def claims(training: dict, M: int) -> list[dict]:

@@ -22,8 +22,9 @@ from errors import (
     paper_error,
     plainly,
     retina,
-    sampling_error,
+    sampling_errors,
     seeds,
+    seeds_of,
     system,
     task_of,
     training_name,
@@ -37,10 +38,8 @@ ERRORS = [*WAYS, "sampling error", "seed"]  # the headings of `errors`
 
 def errors(group: list[dict], write=measured) -> list:
     """Write what every table of test errors shows of a training, or of those of a preset with several seeds."""
-    means = [group_error(group, *PATHS[i])[0] for i in (0, 2)]
-    trained = ", ".join(str(training["seed"]) for training in group)
-    sampling = " / ".join(f"{sampling_error(error):.2f}" for error in means)
-    return [*(write(group, paths, M) for paths, M in PATHS), sampling, trained]
+    one, ten = (group_error(group, *PATHS[i])[0] for i in (0, 2))
+    return [*(write(group, paths, M) for paths, M in PATHS), sampling_errors(one, ten), seeds_of(group)]
 
 
 def results(language: str) -> str:
@@ -155,7 +154,7 @@ def looking(language: str) -> str:
             if claim["system"] == "paper" and claim["glimpses"] == 8:
                 paper[claim["task"]] = error_of(claim)
         groups = [seeds(learned), seeds(name)]
-        trained = " / ".join(", ".join(str(training["seed"]) for training in group) for group in groups)
+        trained = " / ".join(map(seeds_of, groups))
         for M, words in ((1, "one sampled path"), (10, "ten sampled paths")):
             found = [group_error(group, "sampled", M) for group in groups]
             rows.append(
@@ -163,7 +162,7 @@ def looking(language: str) -> str:
                     RESULTS["tasks"][learned]["name"][language],
                     translate(words, language),
                     *(written(*error) for error in found),
-                    " / ".join(f"{sampling_error(error):.2f}" for error, _ in found),
+                    sampling_errors(*(error for error, _ in found)),
                     trained,
                     f"{found[1][0] / found[0][0]:.1f}",
                     f"{paper[name] / paper[learned]:.1f}" if M == 1 else None,
@@ -226,8 +225,8 @@ def reproductions(language: str) -> str:
         "zh": f"{command}，[该系统的权重]({older['link']})",
     }
     found = [written(mean(one), stdev(one)), f"{means:.2f}", f"{ten:.2f}"]
-    sampling = " / ".join(f"{sampling_error(error):.2f}" for error in (mean(one), ten))
-    rows.append([words[language], older["epochs"], None, *found, sampling, None, linked(claim, language)])
+    found.append(sampling_errors(mean(one), ten))
+    rows.append([words[language], older["epochs"], None, *found, None, linked(claim, language)])
     return table(["command", "epochs", "minutes", *ERRORS, "claim"], rows, language)
 
 
