@@ -89,12 +89,17 @@ def claims(training: dict, M: int) -> list[dict]:
     return [
         claim
         for claim in RESULTS["claims"]
-        if claim["task"] == training["task"] and system(claim)["paths"] == M and "model" not in system(claim)
+        if claim["task"] == training["task"] and paths_of(claim) == M and "model" not in system(claim)
     ]
 
 
 def system(claim: dict) -> dict:
     return RESULTS["systems"][claim["system"]]
+
+
+def paths_of(claim: dict) -> int | None:
+    """Return how many paths a claim averages; None where its system does not say."""
+    return claim.get("paths", system(claim)["paths"])
 
 
 def error_of(claim: dict) -> float:
@@ -195,9 +200,8 @@ def best_claim(training: dict, M: int, language: str, glimpses: int | None = Non
 def with_differences(claim: dict, training: dict, language: str) -> str:
     """Write a claim as its linked error, with the system's name and what it has otherwise than a training."""
     words = [system(claim)["name"][language]]
-    looks = claim["glimpses"] + system(claim).get("looks_more", 0)
-    if looks != training["glimpses"]:
-        words.append({"en": f"{looks} glimpses", "zh": f"{looks} 次瞥视"}[language])
+    if not as_many(claim, training):
+        words.append({"en": f"{claim['glimpses']} glimpses", "zh": f"{claim['glimpses']} 次瞥视"}[language])
     if "scales" in claim:
         words.append({"en": f"{claim['scales']} scales", "zh": f"{claim['scales']} 个尺度"}[language])
     link = f"[{claimed(claim)}]({system(claim)['link']})"

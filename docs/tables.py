@@ -20,6 +20,7 @@ from errors import (
     measured,
     named,
     paper_error,
+    paths_of,
     plainly,
     retina,
     sampling_errors,
@@ -96,11 +97,11 @@ def trainings(language: str) -> str:
 
 
 def all_claims(language: str, others: bool) -> str:
-    """Make the table of what others report, of RAM itself or of other models: a row per task and system."""
+    """Make the table of what others report, of RAM itself or of other models: a row per task, system and number of paths."""
     groups: dict[tuple, list[dict]] = {}
     for claim in RESULTS["claims"]:
         if ("model" in system(claim)) == others:
-            groups.setdefault((claim["task"], claim["system"]), []).append(claim)
+            groups.setdefault((claim["task"], claim["system"], paths_of(claim)), []).append(claim)
     rows = []
     for group in groups.values():
         source, task = system(group[0]), task_of(group[0])
@@ -110,7 +111,7 @@ def all_claims(language: str, others: bool) -> str:
                 task["name"][language],
                 f"[{source['name'][language]}]({source['link']})",
                 retina(task["patch_size"], scales, language) if source.get("retina", True) else None,
-                source["paths"] or translate("not stated", language),
+                paths_of(group[0]) or translate("not stated", language),
                 ", ".join(str(claim["glimpses"] or "-") for claim in group),
                 ", ".join(claimed(claim) for claim in group),
                 group[0].get("differs", source["differs"])[language] or None,
