@@ -220,7 +220,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; with this, its claim is passed within five epochs
+        reinforce_weight=0.01,  # the source weighs it 1; here that drives the mean off the image
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=100,
@@ -235,7 +235,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source leaves it open; as in keras-mnist
+        reinforce_weight=0.01,  # as in keras-mnist
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=200,
