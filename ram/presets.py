@@ -108,7 +108,7 @@ PRESETS = {
         pixel_std=0.3,  # coarse patches are dim
         reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
         reward="probability",
-        epochs=100,
+        epochs=200,
     )),
     "fashion-conv": Preset("fashion with a convolutional glimpse network", dict(
         dataset="fashion_mnist", pixel_mean=0.286, pixel_std=0.353,
