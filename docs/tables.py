@@ -97,7 +97,7 @@ def trainings(language: str) -> str:
 
 
 def all_claims(language: str, others: bool) -> str:
-    """Make the table of what others report, of RAM itself or of other models: a row per task, system and number of paths."""
+    """Make the table of what others report, of RAM itself or of other models: a row per task, system and paths."""
     groups: dict[tuple, list[dict]] = {}
     for claim in RESULTS["claims"]:
         if ("model" in system(claim)) == others:
