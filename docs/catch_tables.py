@@ -22,7 +22,7 @@ def catch(language: str, part: dict) -> str:
     rows = [[f"{name}, {command}", None, f"{value:.2f}", None, None, None] for name, value in bounds]
     for claim in part["claims"]:
         source = f"[{claim['system'][language]}]({claim['link']})"
-        caught = (claim[way][language] if way in claim else None for way in ("greedy", "sampled"))
+        caught = (claim["caught"][language] if way == claim["played"] else None for way in ("greedy", "sampled"))
         rows.append([source, claim["frames"][language], *caught, None, None])
     for row in part["rows"]:
         name = f"{PLAYERS[row['player']][language]}, `{row['command']}`"
@@ -36,6 +36,6 @@ def catch_short(language: str, part: dict) -> str:
     """Make the README's row of balls caught: the mean of the trainings, beside what others report."""
     learned = [row for row in part["rows"] if row["player"] == "learned"]
     cells = [f"{mean(v):.2f} +- {stdev(v):.2f}" for v in ([row[k] for row in learned] for k in ("greedy", "sampled"))]
-    claims = (f"[{claim.get('greedy', claim.get('sampled'))[language]}]({claim['link']})" for claim in part["claims"])
+    claims = (f"[{claim['caught'][language]}]({claim['link']})" for claim in part["claims"])
     headings = ["Catch, balls caught in percent", "ours, greedy", "ours, sampled", "paper", "best public claim"]
     return table(headings, [[translate("20 million frames, seeds 1 to 3", language), *cells, *claims]], language)

@@ -102,6 +102,12 @@ def paths_of(claim: dict) -> int | None:
     return claim.get("paths", system(claim)["paths"])
 
 
+def what_differs(claim: dict, language: str) -> str | None:
+    """Write what else is to be known of a claim: of its system, and of the claim itself."""
+    notes = [source["differs"][language] for source in (system(claim), claim) if "differs" in source]
+    return {"en": "; ", "zh": "；"}[language].join(filter(None, notes)) or None
+
+
 def error_of(claim: dict) -> float:
     return float(claim["error"])
 

@@ -29,6 +29,7 @@ from errors import (
     system,
     task_of,
     training_name,
+    what_differs,
     written,
 )
 from words import table, translate
@@ -114,7 +115,7 @@ def all_claims(language: str, others: bool) -> str:
                 paths_of(group[0]) or translate("not stated", language),
                 ", ".join(str(claim["glimpses"] or "-") for claim in group),
                 ", ".join(claimed(claim) for claim in group),
-                group[0].get("differs", source["differs"])[language] or None,
+                what_differs(group[0], language),
             ]
         )
     return table("task,system,retina,paths,glimpses,error,what differs".split(","), rows, language)
