@@ -204,12 +204,14 @@ def best_claim(training: dict, M: int, language: str, glimpses: int | None = Non
 
 
 def with_differences(claim: dict, training: dict, language: str) -> str:
-    """Write a claim as its linked error, with the system's name and what it has otherwise than a training."""
+    """Write a claim as its linked error, with its system's name, what it has otherwise and what to know of it."""
     words = [system(claim)["name"][language]]
     if not as_many(claim, training):
         words.append({"en": f"{claim['glimpses']} glimpses", "zh": f"{claim['glimpses']} 次瞥视"}[language])
     if "scales" in claim:
         words.append({"en": f"{claim['scales']} scales", "zh": f"{claim['scales']} 个尺度"}[language])
+    if "note" in system(claim):
+        words.append(system(claim)["note"][language])
     link = f"[{claimed(claim)}]({system(claim)['link']})"
     return {"en": f"{link} ({', '.join(words)})", "zh": f"{link}（{'，'.join(words)}）"}[language]
 
