@@ -20,6 +20,7 @@ from utils import UserError
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx")
 OWN = ("folder", "idx")  # data sets of the user's own, in --data_dir
 CANVASES = ("translated_mnist", "cluttered_mnist")
+MAX_SIDE = 4096  # pixels: of images, canvases and patches
 MODELS = ("ram", "fc64", "fc256", "conv")
 
 
@@ -72,9 +73,9 @@ class Parser(argparse.ArgumentParser):
         unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None
         if unknown:
             flag = unknown.split()[0]
-            known = {option.lower(): option for action in self._actions for option in action.option_strings}
-            near = difflib.get_close_matches(flag.split("=")[0].lower(), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {known[near[0]]}?" if near else "; --help lists all flags"
+            options = {option.lower(): option for action in self._actions for option in action.option_strings}
+            near = difflib.get_close_matches(flag.split("=")[0].lower(), options, n=1, cutoff=0.5)
+            hint = f"; did you mean {options[near[0]]}?" if near else "; --help lists all flags"
             message = f"unknown argument {flag}{hint}"
         raise UserError(message)
 
@@ -124,7 +125,7 @@ class Flag(NamedTuple):
 
 LARGEST = 10**6  # for sizes and counts: beyond it lies a typing error, not an experiment
 size = number(int, 1, LARGEST)
-side = number(int, 1, 4096)  # of a patch or a canvas, in pixels
+side = number(int, 1, MAX_SIDE)  # of a patch or a canvas
 units = number(int, 1, 16384)  # of a layer
 count = number(int, 0, LARGEST)
 repeats = number(int, 1, 1000)
@@ -620,6 +621,7 @@ GROUPS = {
 }
 FLAGS = [flag for flags in GROUPS.values() for flag in flags]
 # What is often asked of the table.
+DEFAULTS = {flag.name: flag.default for flag in FLAGS}
 LOOKING = [flag.name for flag in FLAGS if flag.looking]
 ARCHITECTURE = [flag.name for flag in FLAGS if flag.decides == "model"]
 DATA = [flag.name for flag in FLAGS if flag.decides == "data"]
@@ -702,8 +704,12 @@ def check(config: argparse.Namespace) -> None:
     if config.min_lr > config.init_lr:
         raise UserError(f"--min_lr={config.min_lr} is above --init_lr={config.init_lr}; it must not be")
     widest = config.patch_size * config.glimpse_scale ** (config.num_patches - 1)
-    if widest > 4096:
-        raise UserError(f"the widest patch would be {widest} pixels wide; patch_size * scale**(patches - 1) <= 4096")
+    if widest > MAX_SIDE:
+        raise UserError(
+            f"--patch_size={config.patch_size} * --glimpse_scale={config.glimpse_scale} to the power of "
+            f"--num_patches={config.num_patches} - 1 is {widest} pixels, the width of the widest patch: "
+            f"at most {MAX_SIDE}"
+        )
     if config.glimpse_network == "conv" and config.patch_size < 5:
         raise UserError(
             f"--glimpse_network=conv needs --patch_size=5 or more, not {config.patch_size}: it does not pad"
@@ -726,8 +732,6 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--random_seed={config.random_seed} + --num_runs={config.num_runs} is above 2147483648")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
-    if config.image_size and config.dataset != "folder":
-        raise UserError(f"--image_size={config.image_size} is for --dataset=folder; {config.dataset} has its own size")
     if not config.predict:
         for name in ("invert", "fit", "save_pictures", "json"):
             if getattr(config, name) != {"invert": None, "json": False}.get(name, True):
@@ -766,7 +770,7 @@ def base_name(folder: str) -> str:
 
 
 def experiment_name(config: argparse.Namespace) -> str:
-    """Name a model on a data set: no two share a name, and the default one is the older Paddle version's."""
+    """Name networks on a data set by all flags with a mark; the default name is the older Paddle version's."""
     c = config
     name = f"ram_{c.num_glimpses}_{c.patch_size}x{c.patch_size}_{c.glimpse_scale}"
     if c.num_patches > 1:

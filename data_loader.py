@@ -24,7 +24,7 @@ from ram.data.transforms import add_saturating, inverse_maps, portable_integers,
 from utils import UserError, generator
 
 CLUTTER = 8  # pixels: height and width of a piece of clutter
-CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that validation canvases never change
+CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that validation canvases are the same, too
 
 
 class Split:
@@ -68,8 +68,8 @@ class Split:
 
     def description(self) -> dict:
         """Return as plain data what a model that was trained on the split has to know of it."""
-        known = {"image_shape": list(self.image_shape), "num_classes": self.num_classes, "classes": list(self.classes)}
-        return {**known, "data": self.about} if self.about else known
+        facts = {"image_shape": list(self.image_shape), "num_classes": self.num_classes, "classes": list(self.classes)}
+        return {**facts, "data": self.about} if self.about else facts
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return images (B, C, H, W) uint8 and labels (B,) int64 of a split.
@@ -107,7 +107,7 @@ class AugmentedSplit(Split):
             rotate, shear: in degrees.
             scale: a fraction, 0.1 is from 90 % to 110 %.
             flip: whether half of the images are mirrored, left and right.
-            share: of the images, each with this probability; in an epoch the others are as they are.
+            share: the probability that an image is augmented in an epoch.
         """
         super().__init__(split.name, split.images, split.labels, split.rows, split.num_classes, *split.facts())
         self.seed, self.share, self.shift = seed, share, shift
@@ -156,14 +156,16 @@ class CanvasSplit(Split):
     As in google-deepmind/mnist-cluttered: a piece is an 8x8 crop, uniform over all images of the split (with
     replacement) and all offsets; piece and image go to places that are uniform over all where they fit; sums are cut
     off at 255. Training canvases are fresh in every epoch; validation and test canvases depend on nothing but the
-    split's name and the image's number in its file.
+    split's name, which images it has, and the image's number in its file.
     """
 
     def __init__(self, split: Split, seed: int, size: int, num_clutter: int, augment_clutter: bool = False):
         """
         Args:
             split: the images; its augmentation is applied before they are placed.
+            seed: where the images of a training split are placed is drawn from (seed, epoch).
             size: side of a canvas, in pixels.
+            num_clutter: pieces on each canvas.
             augment_clutter: whether pieces are cut from augmented images, too, where the split has such.
         """
         channels, height, width = split.image_shape
@@ -242,7 +244,7 @@ def add_clutter(canvases: np.ndarray, images: np.ndarray, rows: np.ndarray, numb
         rows: (N,) which images may be cut.
         numbers: (B, 5 n), see `clutter_ranges`; the first is a place in `rows`.
     """
-    pieces = numbers.reshape(len(canvases), -1, 5).transpose(1, 2, 0)  # (n, 5, B)
+    pieces = numbers.reshape(len(canvases), numbers.shape[1] // 5, 5).transpose(1, 2, 0)  # (n, 5, B)
     crops = sliding_window_view(images, (CLUTTER, CLUTTER), axis=(2, 3))
     for which, cut_y, cut_x, y, x in pieces:  # (B,) each
         add_saturating(canvases, crops[rows[which], :, cut_y, cut_x], y, x)
@@ -278,7 +280,7 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
             augment_shift, augment_rotate, augment_scale, augment_shear, augment_flip, augment_share, augment_clutter,
-            and of a data set of one's own test_size, follow_links and skip_broken are used.
+            and of a data set of one's own test_size, follow_links, skip_broken and weights are used.
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
@@ -322,11 +324,11 @@ def get_test(config: Namespace, data: dict | None = None, local: bool = False) -
     )
 
 
-def _parts(config: Namespace, wanted: tuple[str, ...], data: dict | None, local: bool = False) -> own.Loaded:
-    """Load parts of a data set, those of `wanted` that are there."""
+def _parts(config: Namespace, names: tuple[str, ...], data: dict | None, local: bool = False) -> own.Loaded:
+    """Load parts of a data set, those of `names` that are there."""
     if config.dataset in OWN:
-        return own.load(config, wanted, data)
-    part = wanted[0]
+        return own.load(config, names, data)
+    part = names[0]
     loaded = _load(config, part, local=True) if local else _load(config, part)  # the form that docs/extending.md shows
     return own.Loaded({part: Part(*loaded)}, {}, {})
 

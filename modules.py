@@ -161,7 +161,7 @@ class GlimpseNetwork(nn.Layer):
 
 
 class ConvGlimpseNetwork(GlimpseNetwork):
-    """The glimpse network with two small convolutions before fc1, as in DRAM (Ba, Mnih and Kavukcuoglu 2015).
+    """The glimpse network with two small convolutions before fc1, after DRAM (Ba, Mnih and Kavukcuoglu 2015).
 
         maps = relu(conv2(relu(conv1(phi))))
         g_t  = relu(fc3(relu(fc1(maps))) + fc4(relu(fc2(l))))

@@ -70,9 +70,8 @@ def hybrid_loss(
     log_probs = rollout.log_probs.detach()
     right = (log_probs.argmax(axis=1) == labels).astype(log_probs.dtype)  # (B,)
     nll = F.nll_loss(rollout.log_probs, labels, reduction="none")  # (B,)
-    action = nll.mean() if weights is None else (weights.gather(labels) * nll).mean()
-    if smoothing:
-        action = (1 - smoothing) * action - smoothing * rollout.log_probs.mean()
+    target = nll if not smoothing else (1 - smoothing) * nll - smoothing * rollout.log_probs.mean(axis=1)  # (B,)
+    action = target.mean() if weights is None else (weights.gather(labels) * target).mean()
     if rollout.log_pi.shape[1] == 0:  # a single glimpse, or a baseline: nothing is chosen, so nothing is reinforced
         zero = paddle.zeros([], action.dtype)
         return action, {"action": action, "baseline": zero, "reinforce": zero, "right": right.mean()}

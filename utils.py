@@ -36,8 +36,17 @@ def generator(stream: str, *numbers: int) -> np.random.Generator:
 
 def listed(names: list[str]) -> str:
     """Join at most ten names with commas, long ones cut."""
-    shown = ", ".join(printable(name[:40]) for name in names[:10])
-    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return first_few([printable(name[:40]) for name in names])
+
+
+def first_few(texts: list[str], most: int = 10) -> str:
+    """Join at most so many texts with commas, and say how many more there are."""
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of another package's error, or the error's kind where it says nothing."""
+    return printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
 
 
 def printable(text: str) -> str:

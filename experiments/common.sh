@@ -1,4 +1,4 @@
-# Functions of all scripts in this folder. The scripts run in the repository's folder, wherever they are called from, and
+# Functions of the scripts that call main.py. They run in the repository's folder, wherever they are called from, and
 # pass their own flags to every command: `bash experiments/mnist.sh --epochs=1 --limit=500` is a quick try.
 #
 # A script that is started again goes on where it stopped: finished trainings are only tested again. Where a

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Own data sets and own pictures, the tables of docs/data.md and docs/predict.md. Needs scikit-learn and scikit-image.
+# Own data sets, the table of docs/data.md. Needs scikit-learn and scikit-image.
 # Usage: bash experiments/folders.sh [flags of main.py for all its commands]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

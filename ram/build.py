@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from config import CANVASES
+from config import CANVASES, MAX_SIDE
 from model import Noise, RecurrentAttention, draw_noise
 from ram.baselines import Baseline
 from ram.data.sources import DATASETS
 from ram.fast.check import differing_part
 from ram.runs.weights import Trained
-from utils import UserError, generator, printable, to_tensor
+from utils import UserError, first_few, generator, printable, to_tensor
 
 SIDE = 28  # pixels: images of MNIST and Fashion-MNIST
-MAX_SIDE = 4096  # pixels
 
 
 def build_model(config, image_shape: tuple[int, int, int], num_classes: int) -> RecurrentAttention | Baseline:
@@ -58,7 +57,10 @@ def build(trained: Trained, config) -> RecurrentAttention | Baseline:
     """
     trained = complete(trained, config)
     shape, num_classes = trained.image_shape, len(trained.classes)
-    check_fitting(build_without_memory(config, shape, num_classes), trained.weights)
+    try:
+        check_fitting(build_without_memory(config, shape, num_classes), trained.weights)
+    except UserError as error:
+        raise UserError(f"{trained.path} cannot be used: {error}") from None
     model = build_model(config, shape, num_classes)
     load_weights(model, trained.weights)
     model.eval()
@@ -78,7 +80,10 @@ def complete(trained: Trained, config) -> Trained:
     shape = (1, side, side) if trained.image_shape is None else trained.image_shape
     whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(length) is int for length in shape)
     if not whole or shape[0] not in (1, 3) or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
-        raise UserError(f"{path} cannot be used: images of {shape!r} are neither gray nor RGB")
+        raise UserError(
+            f"{path} cannot be used: its images have the shape {shape!r}; 1 or 3 channels, height and width of at most "
+            f"{MAX_SIDE} are expected"
+        )
     if bias is None or bias.ndim != 1:
         raise UserError(f"{path} cannot be used: it has no classifier.fc.bias that says how many classes there are")
     classes = default_classes(config, len(bias)) if trained.classes is None else trained.classes
@@ -165,7 +170,7 @@ def load_fitting(model: RecurrentAttention | Baseline, weights: dict[str, np.nda
         if name not in taken
     ]
     others += [f"{printable(name)} (not here)" for name in sorted(set(weights) - set(own))]
-    shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+    shown = first_few(others)
     return shown and f"what does not fit and is drawn anew: {shown}"
 
 

@@ -13,11 +13,11 @@ from ram.baselines import Baseline
 from ram.system import processes
 from utils import image_tensor, printable, to_tensor
 
-EVAL_BATCH = 500  # images of up to 128x128 pixels
+EVAL_BATCH = 500  # images, of up to 128x128 pixels
 
 
 def batch_size(image_shape: tuple[int, int, int]) -> int:
-    """Return how many images (C, H, W) are evaluated at once: fewer from 128x128 on, the more pixels in a row.
+    """Return how many images (C, H, W) are evaluated at once: above 128x128, in inverse proportion to the side.
 
     It depends on nothing else, so that no flag changes the rounding of an evaluation.
     """

@@ -98,8 +98,8 @@ def check_moments(config, parameters, moments: dict[str, np.ndarray]) -> None:
             raise UserError(f"its optimizer's state lacks {missing[0]}")
         for name in expected.keys() & moments.keys():
             if list(moments[name].shape) != expected[name] or moments[name].dtype.kind != "f":
-                found = f"{list(moments[name].shape)} of {moments[name].dtype}"
-                raise UserError(f"{name} of its optimizer's state is {found}, not {expected[name]} of float32")
+                theirs = f"{list(moments[name].shape)} of {moments[name].dtype}"
+                raise UserError(f"{name} of its optimizer's state is {theirs}, not {expected[name]} of float32")
         unknown -= set(expected)
     if unknown:
         raise UserError(f"its optimizer's state has {printable(min(unknown))}, which this model's has not")

@@ -76,7 +76,7 @@ def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
 def rows_of_own(data: object, theirs, train: Split, valid: Split) -> np.ndarray:
     """Return which images of a data set of one's own another training with these settings was trained on.
 
-    None where the images are others, or --limit hides the classes of some.
+    No rows where the images are others, or --limit hides the classes of some.
     """
     labels = np.full(len(train.images), -1)
     for split in (train, valid):

@@ -517,6 +517,12 @@ def test_adopt_names_all_that_differ_and_changes_nothing():
     assert "\n" not in message and config == before
 
 
+def test_adopt_tries_a_file_on_other_data_than_its_own():
+    config = get_config(["--weights=FILE", "--dataset=mnist", "--is_train=False"])
+    adopt(config, {"dataset": "folder", "image_size": 28}, "FILE", ["dataset", "image_size"], strict=False)
+    assert config.dataset == "mnist"
+
+
 def test_adopt_lets_given_flags_win_where_it_is_not_strict():
     config = get_config(["--epochs=7"])
     adopt(config, {"epochs": 3, "M": 4}, "FILE", ["epochs", "M"], strict=False)

@@ -88,6 +88,14 @@ def test_other_layouts(tmp_path, content):
         assert curve.std["val_acc"].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("of", ["val", "test"])
+@pytest.mark.parametrize("one, other", [("err", "acc"), ("acc", "err")])
+def test_one_quantity_gives_the_other(tmp_path, of, one, other):
+    (tmp_path / "c.json").write_text(json.dumps({"epochs": [1, 2], f"{of}_{one}": [30, 20], f"train_{one}": [3, 2]}))
+    mean = curves.read_curve(str(tmp_path / "c.json")).mean
+    assert mean[f"{of}_{other}"].tolist() == [70, 80] and mean[f"train_{other}"].tolist() == [97, 98]
+
+
 def test_a_log_that_is_being_written(tmp_path):
     path = store(tmp_path / "run.jsonl", [*records(10, 4), {**records(1, 3)[1]}])
     path.write_text(path.read_text() + '{"epoch": 3, "val_')

@@ -334,6 +334,7 @@ def test_canvases_equal_slow_ones(tiny, name, size, pieces):
         pool = split.rows
         assert np.array_equal(images, slow_canvases(split, split.images[pool], pool, pool, 3, epoch, size, pieces))
         assert np.array_equal(labels, split.labels)
+    assert split.batch(np.arange(0))[0].shape == (0, 1, size, size), "as of the mistakes of a model that makes none"
 
 
 @pytest.mark.parametrize("augment_clutter", [True, False])

@@ -13,7 +13,7 @@ from test_main import RUN, Place, as_main, refusal
 
 from config import get_config
 from data_loader import AugmentedSplit, get_test, get_train_valid
-from ram.data import folders, own
+from ram.data import fitting, folders, images, own
 from ram.runs import checkpoint
 from ram.runs.settings import settings
 from utils import UserError
@@ -174,6 +174,16 @@ def test_set_that_is_too_large_for_memory_is_refused_before_it_is_read(tmp_path,
     monkeypatch.setattr(folders, "MAX_BYTES", 5 * 2**24)
     message = error_of(tmp_path, image_size=4096)  # 0.125 GiB
     assert "take 0.1 GiB of memory" in message and "at most 0.078125 GiB" in message
+
+
+def test_images_are_not_made_smaller_than_they_are_wanted(tmp_path, monkeypatch):
+    write_set(tmp_path)
+    stripes = np.tile(np.repeat([0, 200], 2), (21, 6))[:, :21].astype(np.uint8)
+    write(tmp_path / "train" / "a" / "0.png", stripes)
+    monkeypatch.setattr(images, "LONGEST", 16)
+    pixels, _, _ = load(tmp_path, "train", 16)
+    wanted = fitting.fit(stripes[None], 16, 16)
+    assert any(np.array_equal(image, wanted) for image in pixels), "the stripes, not a gray that was enlarged"
 
 
 def test_images_that_are_too_large_need_image_size(tmp_path):

@@ -272,6 +272,16 @@ def test_04_npz_is_taken_as_a_file_or_in_a_folder(tmp_path, place, color, save):
         np.testing.assert_array_equal(get_test(config).batch(np.arange(8))[0], images)
     assert "Train on 20" in place.run(tmp_path / "set", "--image_size=14")
     assert place.best(tmp_path / "set", "--image_size=14")["image_shape"][1:] == [14, 14]
+    assert "class folders alone" in place.refuse(tmp_path / "set", "--test_size=0.5")
+
+
+def test_04_several_runs_on_data_with_test_images_are_resumed(tmp_path, place):
+    np.savez(tmp_path / "blood.npz", **npz_arrays(False))
+    for part in ("train", "test"):
+        write_classes(tmp_path / "pets" / part, {"cat": 6, "dog": 6})
+    for data in (tmp_path / "blood.npz", tmp_path / "pets"):
+        place.run(data, "--num_runs=2")
+        assert "over 2 runs" in place.run(data, "--num_runs=2", "--epochs=2", "--resume=True")
 
 
 @posix
@@ -403,9 +413,12 @@ def test_05_balanced_weights_enter_the_classification_loss():
     rollout = Rollout(
         *[paddle.to_tensor(log_probs) if name == "log_probs" else paddle.zeros(shape) for name in Rollout._fields]
     )
-    _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, weights=paddle.to_tensor(weights))
-    expected = -(weights[labels] * log_probs[np.arange(10), labels]).mean()
-    assert float(parts["action"]) == pytest.approx(expected, rel=1e-5)
+    for smoothing in (0.0, 0.2):
+        given = {"smoothing": smoothing, "weights": paddle.to_tensor(weights)}
+        _, parts = hybrid_loss(rollout, paddle.to_tensor(labels), 1.0, **given)
+        target = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+        expected = -(weights[labels] * (target * log_probs).sum(1)).mean()
+        assert float(parts["action"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_05_balanced_weights_change_a_training_and_equal_ones_do_not(tmp_path, place):
@@ -902,7 +915,8 @@ def test_15_folder_raw_is_found_and_several_sets_are_listed(tmp_path, place):
         ("train-images-idx3-ubyte", to_idx(np.zeros((24, 11, 9), np.uint8)) + b"x", "too long"),
         ("train-images-idx3-ubyte", b"\0\0\x08\x03" + b"\xff" * 12, "too large"),
         ("train-images-idx3-ubyte", b"<html>", "not an IDX file"),
-        ("train-labels-idx1-ubyte", b"\0\0\x0b\x01\0\0\0\x18" + bytes(48), "more than 8 bits"),
+        ("train-labels-idx1-ubyte", b"\0\0\x0b\x01\0\0\0\x18" + bytes(48), "of type 11: unsigned bytes"),
+        ("train-labels-idx1-ubyte", b"\0\0\x09\x01\0\0\0\x18" + bytes(24), "of type 9: unsigned bytes"),
         ("train-labels-idx1-ubyte", None, "no file of train labels"),
     ],
 )

@@ -10,16 +10,16 @@ from typing import Callable
 
 import numpy as np
 
+from config import MAX_SIDE
 from ram.data import idx
+from ram.data.folders import MAX_BYTES
 from ram.data.idx import Damaged
 from ram.data.npz import Archive
 from utils import UserError, file_access, listed
 
 # A file of an IDX set: what distinguishes several sets (EMNIST's begin with emnist-letters- and the like), part, kind.
 IDX_NAME = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?", re.IGNORECASE)
-MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
 MAX_LABELS = 2**28
-MAX_SIDE = 4096  # pixels
 PREFIX = {"train": "train", "valid": "val", "test": "test"}  # of a part's arrays in an .npz
 
 
@@ -103,9 +103,9 @@ def _idx_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 def _read_idx(path: str, kind: str) -> np.ndarray:
     """Read images (N, 1, H, W) or labels (N,) from an IDX file, raw or .gz."""
     with _damage(path), idx.opened(path) as stream:
-        item, shape = idx.read_header(stream)
-        if item != 1:
-            raise Damaged("numbers of more than 8 bits")
+        element, shape = idx.read_header(stream)
+        if element != idx.BYTES:
+            raise Damaged(f"its elements are of type {element}: unsigned bytes, type {idx.BYTES}, are expected")
         if kind == "labels" and (len(shape) != 1 or shape[0] > MAX_LABELS):
             raise Damaged(f"labels of shape {' x '.join(map(str, shape))}: one number for each image is expected")
         target = _idx_shape(shape) if kind == "images" else shape

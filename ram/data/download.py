@@ -22,7 +22,7 @@ def download(url: str, limit: int) -> bytes:
     So the download runs in a thread, which is abandoned when it makes no progress.
 
     Raises:
-        SourceFailed: none arrive for `STALL_SECONDS`, or more than `limit`.
+        SourceFailed: none arrive for `STALL_SECONDS`, or more than `limit`, or the network fails.
     """
     events: queue.Queue = queue.Queue()  # the length that the server promises, then chunks, b"" or an error at the end
     given_up = threading.Event()

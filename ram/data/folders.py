@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from config import MAX_SIDE
 from ram.data import conversion, fitting, images
 from ram.data.conversion import BadImage, Conversion
 from ram.data.layout import Item, Layout, Listing
 from utils import UserError, generator, listed, printable
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
-MAX_SIDE = 4096  # pixels
 
 
 class Part(NamedTuple):
@@ -150,7 +150,8 @@ class Loader:
     def read(self, item: Item) -> np.ndarray:
         """Read one image in the common shape; raise `BadImage`, or UserError where the image has another."""
         if self.image_size:
-            image = images.read(item.path, self.channels, images.LONGEST, self.how)
+            longest = max(images.LONGEST, 2 * self.image_size)  # shrunk by a whole number, it is never too small then
+            image = images.read(item.path, self.channels, longest, self.how)
             return fitting.fit(image, self.image_size, self.image_size)
         size = images.size(item.path)  # before its pixels, which may be many, are read
         if size != self.shape[1:]:

@@ -1,7 +1,7 @@
 """Read, write and check files of the IDX format, in which MNIST and similar data sets are kept.
 
 An IDX file is a magic number (0, 0, type, number of axes), the length of each axis as 4 bytes, and the elements; the
-type is 8, bytes, in all files that are read here.
+type is 8, unsigned bytes, in all files that are read here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class OtherContent(Damaged):
     """A whole and well-formed file, but another one than expected."""
 
 
-ITEM_BYTES = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}  # by the type in the magic number
+BYTES = 8  # the type of unsigned bytes
+ITEM_BYTES = {BYTES: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}  # by the type in the magic number
+UNZIP_BYTES = 2**30  # of a .gz that is another data set: of a larger one the header alone is read
 
 
 def parse_idx(raw: bytes) -> np.ndarray:
@@ -113,25 +115,25 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 def read_header(stream: BinaryIO) -> tuple[int, tuple[int, ...]]:
-    """Read the header of an IDX file: the bytes of an element, and the length of each axis; raises `Damaged`."""
+    """Read the header of an IDX file: the type of its elements, and the length of each axis; raises `Damaged`."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in ITEM_BYTES or not magic[3]:
         raise Damaged(f"not an IDX file (it begins with {magic.hex() or 'nothing'})")
     lengths = stream.read(4 * magic[3])
     if len(lengths) < 4 * magic[3]:
         raise Damaged("truncated in its header")
-    return ITEM_BYTES[magic[2]], struct.unpack(f">{magic[3]}I", lengths)
+    return magic[2], struct.unpack(f">{magic[3]}I", lengths)
 
 
 def whole_shape(path: str) -> tuple[int, ...] | None:
     """Return the shape of a whole, well-formed IDX file of any type, raw or .gz; None where it is broken.
 
-    Of a .gz with more than `UNZIP_BYTES` no more is unzipped, and it counts as whole: it is not called broken then.
+    A .gz whose header says more than `UNZIP_BYTES` is not unzipped, and counts as whole.
     """
     try:
         with opened(path) as stream:
-            item, shape = read_header(stream)
-            left = item * math.prod(shape)
+            kind, shape = read_header(stream)
+            left = ITEM_BYTES[kind] * math.prod(shape)
             if not path.endswith(".gz"):
                 return shape if os.fstat(stream.fileno()).st_size == stream.tell() + left else None
             if left > UNZIP_BYTES:
@@ -144,6 +146,3 @@ def whole_shape(path: str) -> tuple[int, ...] | None:
             return None if stream.read(1) else shape  # the end checks the checksum
     except Damaged:
         return None
-
-
-UNZIP_BYTES = 2**30

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ram.data import conversion, jpeg
 from ram.data.conversion import BadImage, Conversion, Measure
+from utils import first_line
 
 MAX_PIXELS = 100_000_000  # of one file
 LARGE = 25_000_000  # pixels: a JPEG of more is decoded small
@@ -110,8 +111,8 @@ def read(path: str | bytes, channels: int, longest: int | None = None, how: Conv
     def pixels(image: Image.Image) -> np.ndarray:
         image.load()  # before `_turn`, which takes an error for a missing orientation
         turn = _turn(image)
-        found = conversion.convert(image, channels, longest, how)
-        return np.ascontiguousarray(TURNS[turn](found)) if turn in TURNS else found
+        array = conversion.convert(image, channels, longest, how)
+        return np.ascontiguousarray(TURNS[turn](array)) if turn in TURNS else array
 
     return _opened(path, pixels, longest or LONGEST)
 
@@ -151,9 +152,9 @@ def _opened(path: str | bytes, use: Callable, longest: int | None):
     except UnidentifiedImageError:
         raise BadImage("it is no image of a format that Pillow reads") from None
     except OSError as error:
-        raise BadImage(error.strerror or _first_line(error)) from None
+        raise BadImage(error.strerror or first_line(error)) from None
     except Exception as error:  # whatever a damaged or hostile file makes Pillow's many readers raise
-        raise BadImage(f"it is damaged: {_first_line(error)}") from None
+        raise BadImage(f"it is damaged: {first_line(error)}") from None
 
 
 def _decoded(file: BinaryIO, use: Callable, longest: int | None):
@@ -211,10 +212,6 @@ def _rows_at_once(image: Image.Image) -> int:
     """Return the height of a strip or tile of a TIFF file."""
     rows = [image.tag_v2.get(tag, image.height) for tag in (TIFF_ROWS, TIFF_TILE_HEIGHT)]
     return min([row for row in rows if isinstance(row, int)], default=image.height)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 # ----------------------------------------------------------------------------------- PNG files, read for their pixels

@@ -16,7 +16,7 @@ import numpy as np
 
 from ram.data.conversion import BACKGROUNDS, WHITE_LEVELS, Conversion
 from ram.data.layout import Item
-from utils import UserError, printable
+from utils import UserError, first_few, printable
 
 SHOWN = 5  # differences
 
@@ -64,7 +64,7 @@ def differences(now: dict[str, list], then: dict[str, list]) -> str:
             changes.append(f"{printable(name)} has {now[name][0]} images (then {then[name][0]})")
         elif list(now[name]) != list(then[name]):
             changes.append(f"{printable(name)} has other names or contents")
-    return ", ".join(changes[:SHOWN]) + (f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else "")
+    return first_few(changes, SHOWN)
 
 
 def conversion(data: dict) -> Conversion:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ram.data.idx import Damaged
+from utils import first_line
 
 MAX_BYTES = 16 * 2**30  # of one array: what follows is limited further by who reads it
 HEADER = re.compile(
@@ -42,7 +43,7 @@ class Archive:
         try:
             self.archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-            raise Damaged(f"no .npz archive ({_first_line(error)})") from None
+            raise Damaged(f"no .npz archive ({first_line(error)})") from None
         names = [name for name in self.archive.namelist() if name.endswith(".npy")]
         try:
             self.members = {name[:-4]: self._opened(name, lambda stream, member: member) for name in names}
@@ -86,8 +87,4 @@ class Archive:
         except Damaged:
             raise
         except Exception as error:  # whatever zipfile's decompressors raise
-            raise Damaged(f"its array {name[:-4][:40]} cannot be read ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+            raise Damaged(f"its array {name[:-4][:40]} cannot be read ({first_line(error)})") from None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import DEFAULTS
 from ram.data import arrays, fitting, kept
 from ram.data.arrays import ArraySet
 from ram.data.folders import MAX_BYTES, Loader, Part
@@ -45,6 +46,7 @@ def load(config: Namespace, names: tuple[str, ...], data: dict | None = None) ->
     data = None if data is None else kept.check(data)
     source = array_set(config)
     if source:
+        _check_test_size(config, f"{source.root} holds arrays")
         loaded = _load_arrays(source, names, config.image_size, data)
     else:
         loaded = _load_files(config, names, data)
@@ -88,17 +90,21 @@ def _by_class(data: dict) -> bool:
     return data.get("by_class", False)
 
 
+def _check_test_size(config: Namespace, why: str) -> None:
+    """Raise UserError if a share of test images is asked of data that say themselves which these are."""
+    if config.test_size != DEFAULTS["test_size"]:
+        raise UserError(f"--test_size={config.test_size} is for class folders alone, and {why}")
+
+
 # --------------------------------------------------------------------------------------------------------- image files
 
 
 def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) -> Loaded:
     """Load parts that consist of image files."""
     layout = layout_of(config)
-    if layout.kind != "classes" and "test_size" in config.explicit:
+    if layout.kind != "classes":
         places = listed([os.path.basename(place) for place in layout.places.values()])
-        raise UserError(
-            f"--test_size={config.test_size} is for class folders alone, and {config.data_dir} has {places or 'none'}"
-        )
+        _check_test_size(config, f"{config.data_dir} has {places or 'none'}")
     if names[0] not in layout.places:
         raise layout.missing(names[0])
     loader = Loader(layout, config.image_size, names[0], None if data is None else kept.conversion(data))
@@ -113,7 +119,7 @@ def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) ->
         empty = [label for number, label in enumerate(part.classes) if number not in present]
         if name == "train" and empty and layout.kind != "lists":
             raise UserError(f"no image of {listed(empty)} in {layout.root} can be used")
-        if empty and (name == "train" or (name == "valid" and "valid" in layout.places)):
+        if empty and name in ("train", "valid"):
             loader.notes.append(f"[!] {printable(layout.root)}: no {_title(name)} image of {listed(empty)}")
     if broken:
         loader.notes.append(f"[!] {len(broken)} images that cannot be used are left out")

@@ -1,7 +1,8 @@
 """Compute augmentation and canvases: shifts, affine maps in fixed point, saturating sums.
 
-All results are whole numbers that depend only on the arguments, so that a training is the same with every NumPy, in
-every batch and on every machine. Shapes as in data_loader.py.
+Pixels are whole numbers that depend only on the arguments, in whatever batch they are computed. Canvases, and which
+images are held out, are the same with every NumPy; how training images are augmented may change with its version.
+Shapes as in data_loader.py.
 """
 
 from __future__ import annotations

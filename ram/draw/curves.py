@@ -19,10 +19,7 @@ from utils import UserError, file_access
 
 QUANTITIES = ("val_err", "train_err", "test_err", "val_acc", "train_acc", "test_acc")
 COMPLEMENT = {  # 100 - the one is the other
-    "val_err": "val_acc",
-    "val_acc": "val_err",
-    "train_acc": "train_err",
-    "test_acc": "test_err",
+    f"{of}_{one}": f"{of}_{other}" for of in ("val", "train", "test") for one, other in (("err", "acc"), ("acc", "err"))
 }
 # How the lines of each set of images are drawn.
 LINES = {
@@ -137,7 +134,7 @@ def curve_of(records: list[dict], label: str) -> Curve:
         if given in mean and other not in mean:
             mean[other], std[other] = 100 - mean[given], std[given]
     if not epochs or not {"val_err", "test_err"} & set(mean):
-        raise ValueError("there is no epoch with a val_err or val_acc")
+        raise ValueError("there is no epoch with a val_err, val_acc, test_err or test_acc")
     counts = [record["runs"] if isinstance(record.get("runs"), int) else 1 for record in records]
     averaged = any(isinstance(record.get(key), dict) for record in records for key in QUANTITIES)
     return Curve(label, np.array(epochs), mean, std, max(counts), averaged)

@@ -15,8 +15,10 @@ from ram.fast.sums import SumReader, sum_cells
 from ram.fast.windows import WindowReader, in_units
 from utils import to_tensor
 
-SMALL = 128 * 128  # pixels that are summed up sooner than several looks read their windows
-PATCHES = 4  # and so is an area of as many of the widest patches
+# Summing up a whole image is faster than reading the windows of several looks up to this many pixels, and up to this
+# many times the area of the widest patch.
+SMALL = 128 * 128
+PATCHES = 4
 
 
 def reads_whole(geometry: Geometry, height: int, width: int, dtype: paddle.dtype) -> bool:

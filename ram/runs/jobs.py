@@ -130,7 +130,7 @@ def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], d
                         working.remove(job)
                         job.bar.close()
                         if not (told or job.last):
-                            failure = f"{job.name} has ended without a word, with status {job.process.returncode}"
+                            failure = f"{job.name} has ended without a message, with status {job.process.returncode}"
                     elif "line" in message:
                         job.show(message["line"])
                     else:
@@ -173,7 +173,7 @@ def work(main) -> None:
     def tell(message: dict) -> None:
         print(json.dumps(message), file=out, flush=True)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs without
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs with SIGINT ignored
     settings = json.loads(read_line())
     threading.Thread(target=hear, daemon=True).start()
     config = argparse.Namespace(**{**settings, "explicit": frozenset(settings["explicit"])})

@@ -130,8 +130,11 @@ def begun(config: argparse.Namespace) -> bool:
             saved, given = checkpoint.read_latest(files.latest).get("settings"), settings(one)
             if isinstance(saved, dict) and deciding(saved) == deciding(given):
                 return True
-            others = differences(saved, given) or "another --random_seed" if isinstance(saved, dict) else "none"
-            print(f"[*] {files.latest} was trained with other settings: {printable(others)}")
+            if isinstance(saved, dict):
+                others = differences(saved, given) or "another --random_seed"
+                print(f"[*] {files.latest} was trained with other settings: {printable(others)}")
+            else:
+                print(f"[*] {files.latest} does not say with which settings it was trained")
             return False
     return False
 

@@ -6,7 +6,7 @@ import argparse
 
 from config import BEFORE, DECIDING, IN_FILES, LOOKING, ONLY, OPTIONAL, build_parser, check
 from ram.runs.origin import KEY, origin_in
-from utils import UserError
+from utils import UserError, first_few
 
 # The settings behind files of the older Paddle version, which do not name them.
 OLDER_VERSION = {"pixel_mean": 0.1307, "pixel_std": 0.3081, "std": 0.05, "std_end": None, "crop_offset": 1}
@@ -62,8 +62,7 @@ def differences(saved: dict, expected: dict) -> str:
     names = sorted(name for name in saved.keys() | expected.keys() if saved.get(name) != expected.get(name))
     shown = [f"started from {starts[0]} (not {starts[1]})"] if KEY in names else []
     names = [name for name in names if name not in ("random_seed", KEY)]
-    shown += [f"--{name}={saved.get(name)} (not {expected.get(name)})" for name in names[:5]]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return first_few(shown + [f"--{name}={saved.get(name)} (not {expected.get(name)})" for name in names], most=5)
 
 
 def adopt(config: argparse.Namespace, saved: dict, path: str, names: list[str], strict: bool = True) -> None:

@@ -1,9 +1,9 @@
 """Choose the flags about looking that were not given, by the size of a data set's images.
 
 Up to 32x32 pixels the defaults stay. Above, the finest patch is an eighth of the longer side, rounded up to an even
-number; patches double until the widest is half of that side; and there are 8 glimpses, or as many as it takes for all
-finest patches together to be an eighth of the area. What was given, by a flag or a preset, stays, and the others follow
-from it.
+number and at least 8; patches, at most 8, double until the widest is half of that side; and there are 8 glimpses, or as
+many, at most 32, as it takes for all finest patches together to be an eighth of the area. What was given, by a flag or
+a preset, stays, and the others follow from it.
 """
 
 from __future__ import annotations

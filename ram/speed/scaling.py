@@ -20,21 +20,21 @@ def step_ms(flags: list[str], data_dir: str, steps: int = 30) -> float:
 
 def plot(path: str, data_dir: str) -> None:
     """Draw how the time of a step grows with glimpses, batch size and patches, and memory with epochs."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from ram.draw.style import BLUE, VERMILLION
 
     panels = {
         "glimpses per image": ([2, 4, 6, 8, 12, 16], lambda n: [f"--num_glimpses={n}"]),
         "images per batch": ([32, 64, 128, 256, 512], lambda n: [f"--batch_size={n}"]),
         "patches per glimpse (60x60)": ([1, 2, 3, 4], lambda n: [*CASES["translated60"], f"--num_patches={n}"]),
     }
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
     for axis, (label, (values, flags)) in zip(axes, panels.items()):
-        axis.plot(values, [step_ms(flags(value), data_dir) for value in values], "o-", color="#0072b2")
+        axis.plot(values, [step_ms(flags(value), data_dir) for value in values], "o-", color=BLUE)
         axis.set(xlabel=label, ylabel="ms per training step")
-    axes[3].plot(*memory_over_epochs(data_dir), "o-", color="#d55e00")
+    axes[3].plot(*memory_over_epochs(data_dir), "o-", color=VERMILLION)
     axes[3].set(xlabel="epochs (of 6,000 images)", ylabel="memory in MB")
     for axis in axes:
         axis.grid(alpha=0.3)

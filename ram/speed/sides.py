@@ -192,12 +192,10 @@ def table(figures: dict) -> str:
 
 def plot(figures: dict, path: str) -> None:
     """Draw microseconds per image against the side, training and evaluation."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, what in zip(axes, ("train", "evaluate")):
         for name, row in figures[f"{what}_us"].items():
             label, color = LABELS[name]

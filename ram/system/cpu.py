@@ -12,7 +12,7 @@ from importlib import metadata
 import numpy as np
 
 from ram.system import gpu
-from utils import UserError, printable
+from utils import UserError, first_line
 
 _threads: list[int | str] = []  # set by the first `prepare_cpu`, since importing paddle changes OMP_NUM_THREADS
 
@@ -48,9 +48,8 @@ def prepare_cpu() -> None:
         except Exception as error:  # a library that it needs is missing, or its files are those of two packages
             if isinstance(error, ModuleNotFoundError) and error.name == "paddle":
                 raise UserError("PaddlePaddle is missing: python -m pip install -r requirements.txt") from None
-            reason = printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
             advice = f"; {gpu.BOTH}" if gpu.both_installed() else ""
-            raise UserError(f"PaddlePaddle cannot be imported: {reason}{advice}") from None
+            raise UserError(f"PaddlePaddle cannot be imported: {first_line(error)}{advice}") from None
 
     keep_memory()
     cores = max(1, available_cores() // int(processes or 1))

@@ -91,7 +91,7 @@ def add_up(tensors: list) -> list:
     except Exception as error:  # what is raised depends on the backend
         _wait_for_reason()
         raise UserError(
-            "another process has ended without a word, or lets the others wait for too long (with gloo, that is 30 "
+            "another process has ended without a message, or lets the others wait for too long (with gloo, that is 30 "
             f"seconds); the launcher's log folder may tell more ({str(error).strip().splitlines()[-1][:200]})"
         ) from None
     parts = paddle.split(flat, [tensor.size for tensor in tensors])

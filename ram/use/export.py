@@ -26,7 +26,7 @@ from ram.runs.settings import settings
 from ram.runs.weights import Trained
 from ram.use import deploy
 from ram.use.looking import look
-from utils import UserError, generator, listed, make_folder, printable
+from utils import UserError, first_line, generator, listed, make_folder
 
 BATCHES = (1, 5, 32, 2)  # sizes of the batches that an export is checked with, one after the other
 TOLERANCE = 1e-4  # of probabilities and locations: other programs add up in another order
@@ -248,11 +248,6 @@ def check_onnx(path: str) -> None:
         raise UserError("--export_onnx needs paddle2onnx: python -m pip install paddle2onnx==2.1.0") from None
     except Exception as error:  # whatever these packages raise: a library of theirs is missing, or of another version
         raise UserError(f"--export_onnx cannot import paddle2onnx: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of another package's error."""
-    return printable((str(error).splitlines() or [""])[0][:300]) or type(error).__name__
 
 
 def to_onnx(folder: str, about: dict) -> bytes:

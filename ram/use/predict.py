@@ -73,7 +73,7 @@ def predict(config, trained: Trained, out) -> int:
         answers = look(model, fitted_images, config.num_glimpses, config.M, config.locations, config.random_seed)
         for (path, image), prediction in zip(group, answers):
             if not np.isfinite(prediction.probabilities).all():
-                raise UserError("the model gives no finite probabilities: its weights are not usable")
+                raise UserError(f"{trained.path} cannot be used: the model gives probabilities that are not finite")
             picture = free_name(folder, path, taken) if config.save_pictures else None
             if picture:
                 save_picture(picture, image, prediction.locations, geometry)

@@ -51,7 +51,7 @@ def publish(
         variant: a word for the flags in which the training was not that of the preset; the file has it in its name.
 
     Raises:
-        UserError: the checkpoint cannot be published; nothing is changed then.
+        UserError: the checkpoint cannot be published, and nothing is changed; or what was written is not there.
     """
     from safetensors.numpy import save
 
@@ -176,7 +176,9 @@ def word(text: str) -> str:
         ArgumentTypeError: it would not be understood in the name of a file.
     """
     if not re.fullmatch(r"(?!seed)[a-z0-9-]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no word of lower-case letters, digits and hyphens, or is a seed")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no word for a variant: lower-case letters, digits and hyphens, but not seed at the beginning"
+        )
     return text
 
 
