@@ -14,13 +14,13 @@ import re
 import zlib
 from typing import Callable, NamedTuple
 
+from ram.data.shares import TEST_SIZE
 from ram.presets import PRESETS
-from utils import UserError
+from utils import MAX_SIDE, UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx")
 OWN = ("folder", "idx")  # data sets of the user's own, in --data_dir
 CANVASES = ("translated_mnist", "cluttered_mnist")
-MAX_SIDE = 4096  # pixels: of images, canvases and patches
 MODELS = ("ram", "fc64", "fc256", "conv")
 
 
@@ -374,7 +374,7 @@ GROUPS = {
         Flag(
             "test_size",
             number(float, 0, 1, open_high=True),
-            0.2,
+            TEST_SIZE,
             "share of each class that is held out for the test, where data_dir has class folders alone",
             "data",
             mark="test",
@@ -621,7 +621,6 @@ GROUPS = {
 }
 FLAGS = [flag for flags in GROUPS.values() for flag in flags]
 # What is often asked of the table.
-DEFAULTS = {flag.name: flag.default for flag in FLAGS}
 LOOKING = [flag.name for flag in FLAGS if flag.looking]
 ARCHITECTURE = [flag.name for flag in FLAGS if flag.decides == "model"]
 DATA = [flag.name for flag in FLAGS if flag.decides == "data"]

@@ -12,6 +12,8 @@ import zlib
 
 import numpy as np
 
+MAX_SIDE = 4096  # pixels: of images, canvases and patches
+
 
 class UserError(ValueError):
     """An error that the user can put right: a command prints it as one line and ends with status 2.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from config import CANVASES, MAX_SIDE
+from config import CANVASES
 from model import Noise, RecurrentAttention, draw_noise
 from ram.baselines import Baseline
 from ram.data.sources import DATASETS
 from ram.fast.check import differing_part
 from ram.runs.weights import Trained
-from utils import UserError, first_few, generator, printable, to_tensor
+from utils import MAX_SIDE, UserError, first_few, generator, printable, to_tensor
 
 SIDE = 28  # pixels: images of MNIST and Fashion-MNIST
 

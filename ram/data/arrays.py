@@ -10,12 +10,11 @@ from typing import Callable
 
 import numpy as np
 
-from config import MAX_SIDE
 from ram.data import idx
 from ram.data.folders import MAX_BYTES
 from ram.data.idx import Damaged
 from ram.data.npz import Archive
-from utils import UserError, file_access, listed
+from utils import MAX_SIDE, UserError, file_access, listed
 
 # A file of an IDX set: what distinguishes several sets (EMNIST's begin with emnist-letters- and the like), part, kind.
 IDX_NAME = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?", re.IGNORECASE)

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from config import MAX_SIDE
 from ram.data import conversion, fitting, images
 from ram.data.conversion import BadImage, Conversion
 from ram.data.layout import Item, Layout, Listing
-from utils import UserError, generator, listed, printable
+from utils import MAX_SIDE, UserError, generator, listed, printable
 
 MAX_BYTES = 4 * 2**30  # of the images of one part, in memory
 

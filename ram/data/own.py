@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from config import DEFAULTS
 from ram.data import arrays, fitting, kept
 from ram.data.arrays import ArraySet
 from ram.data.folders import MAX_BYTES, Loader, Part
 from ram.data.layout import Layout
+from ram.data.shares import TEST_SIZE
 from ram.system import processes
 from utils import UserError, listed, printable
 
@@ -92,7 +92,7 @@ def _by_class(data: dict) -> bool:
 
 def _check_test_size(config: Namespace, why: str) -> None:
     """Raise UserError if a share of test images is asked of data that say themselves which these are."""
-    if config.test_size != DEFAULTS["test_size"]:
+    if config.test_size != TEST_SIZE:
         raise UserError(f"--test_size={config.test_size} is for class folders alone, and {why}")
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from utils import generator
 
+TEST_SIZE = 0.2  # the default share of each class for the test, where there are class folders alone
+
 
 def draw_by_class(labels: np.ndarray, share: float, stream: str, *numbers: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide images into a rest and a share of each class, two ascending arrays of their numbers.
