@@ -51,7 +51,7 @@ from ram.system.cpu import choose_device, prepare_cpu, processor
 from utils import file_access
 
 
-def main(argv: list[str] | None = None) -> dict:
+def main(argv: list[str] | None = None) -> dict | list:
     """Parse the flags, measure, print and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--case", choices=[*CASES, "all"], default="all", help="which case")
@@ -72,6 +72,13 @@ def main(argv: list[str] | None = None) -> dict:
     prepare_cpu()
     with contextlib.redirect_stdout(io.StringIO()):
         choose_device(False)
+    figures = measured(options)
+    write(options.json, figures)
+    return figures
+
+
+def measured(options: argparse.Namespace) -> dict | list:
+    """Measure and print what the flags ask for, and return the figures."""
     if options.plot:
         plot(options.plot, options.data_dir)
         return {}
@@ -87,7 +94,6 @@ def main(argv: list[str] | None = None) -> dict:
         figures = sides.measure(os.path.abspath(options.data_dir), other, options.quick)
         print(sides.table(figures))
         sides.plot(figures, options.sides)
-        write(options.json, figures)
         return figures
     if options.against:
         return beside_the_reference(options)
@@ -106,7 +112,6 @@ def main(argv: list[str] | None = None) -> dict:
         return rates
     figures = measure(names, options.data_dir, options.quick)
     print(table(figures))
-    write(options.json, figures)
     return figures
 
 
@@ -122,11 +127,10 @@ def beside_the_reference(options: argparse.Namespace) -> dict:
         names = list(against.NAMES) if options.case == "all" else [options.case]
         figures = against.speed(other, names, options.data_dir, options.quick)
         print(against.speed_table(figures))
-    write(options.json, figures)
     return figures
 
 
-def write(path: str | None, figures: dict) -> None:
+def write(path: str | None, figures: dict | list) -> None:
     """Write figures as JSON where a file is named."""
     if path:
         with file_access("write", path), open(path, "w", encoding="utf-8") as file:

@@ -6,11 +6,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ -d data/folders ]] || python experiments/make_folders.py data/folders
 
-own() { # a training on a folder, and its test
-  train --dataset=folder "$@"
-  main --dataset=folder "$@" --is_train=False
-}
-
-own --data_dir=data/folders/digits --patch_size=4 --augment_shift=1 --epochs=100 "$@"
-own --data_dir=data/folders/photos --epochs=30 "$@"
-own --data_dir=data/folders/grey --epochs=30 "$@"
+row --dataset=folder --data_dir=data/folders/digits --patch_size=4 --augment_shift=1 --epochs=100 "$@"
+row --dataset=folder --data_dir=data/folders/photos --epochs=30 "$@"
+row --dataset=folder --data_dir=data/folders/grey --epochs=30 "$@"
