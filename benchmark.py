@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> dict | list:
     with contextlib.redirect_stdout(io.StringIO()):
         choose_device(False)
     figures = measured(options)
-    write(options.json, figures)
+    if figures:  # a plot has none
+        write(options.json, figures)
     return figures
 
 

@@ -33,13 +33,16 @@ from ram.runs.weights import FACTS, MAX_BYTES, MAX_FACTS, read, read_facts
 from ram.use import publish as publishing
 from utils import UserError
 
+sys.path.insert(0, str(ROOT / "docs"))
+import errors
+
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
 
 FILES = published.trainings()
 RUNS = {name: run_name(get_config([f"--preset={name}"])) for name in ("mnist", "cluttered60")}
 PRECISIONS = {"mnist": np.float32, "cluttered60": np.float16}  # the larger model would have more than 3 MB
 SHORT = {"limit": 160, "epochs": 2, "batch_size": 32, "init_lr": 0.01, "ema": 0.9}
-TEST_LINES = r"\[\*\] (\w+) test, M=(\d+), sampled locations, epoch (\d+), (\S+)\n" + (
+TEST_LINES = r"\[\*\] (\w+) test, M=(\d+), (?:sampled|mean) locations, epoch (\d+), (\S+)\n" + (
     r"\[\*\] Test Acc: (\d+)/(\d+) \((\d+\.\d\d)% - Error: (\d+\.\d\d)%\)\n"
 )
 
@@ -127,8 +130,8 @@ def check_pair(folder, name, seed=1):
     assert (
         facts["seed"] == config.random_seed == seed and 0 < facts["epoch"] <= facts["epochs"] and facts["seconds"] > 0
     )
-    for errors in (facts["valid_error"], facts["test_error"]):
-        assert errors.keys() == {"M=1", "M=10"} and all(0 <= error <= 100 for error in errors.values())
+    for both in (facts["valid_error"], facts["test_error"]):
+        assert both.keys() == {"M=1", "M=10"} and all(0 <= error <= 100 for error in both.values())
     load_weights(build_model(config, facts["image_shape"], facts["num_classes"]), published.load(name, seed).weights)
     return facts
 
@@ -156,20 +159,34 @@ def test_git_tracks_the_folder_and_no_other_checkpoint():
 ALWAYS = [("mnist", 1), ("cluttered60", 1)]
 
 
+def real_error(file: tuple[str, int], data_dir: str, tmp_path, capsys, *flags: str) -> float:
+    """Test published weights on real images, with one path where the flags do not say otherwise."""
+    (name, seed), path = file, published.path_of(*file)
+    preset, settings = published.preset_of(name), published.load(name, seed).settings
+    source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
+    if source != "mnist" and not Path(data_dir, source).is_dir():
+        pytest.skip(f"{source} is not there")
+    arguments = [f"--preset={preset}", "--is_train=False", "--M=1", f"--data_dir={data_dir}", f"--ckpt_dir={tmp_path}"]
+    main.main(get_config([*arguments, *[f"--weights={path}"] * (file != (preset, 1)), *flags]))
+    return float(re.search(TEST_LINES, capsys.readouterr().out)[8])
+
+
 @pytest.mark.parametrize("file", [*ALWAYS, *long_test(*sorted({*FILES} - {*ALWAYS}))], ids=str)
 def test_real_error_is_the_published_one(real_mnist, file, tmp_path, capsys):
-    """One rollout, since ten take ten times as long."""
-    name, seed = file
-    folder, path = real_mnist().data_dir, published.path_of(name, seed)
-    preset = published.preset_of(name)
-    arguments = [f"--preset={preset}", "--is_train=False", "--M=1", f"--data_dir={folder}", f"--ckpt_dir={tmp_path}"]
-    settings = published.load(name, seed).settings
-    source = settings["source"] if settings["dataset"] in CANVASES else settings["dataset"]
-    if source != "mnist" and not Path(folder, source).is_dir():
-        pytest.skip(f"{source} is not there")
-    main.main(get_config([*arguments, *[f"--weights={path}"] * ((name, seed) != (preset, 1))]))
-    error = float(re.search(TEST_LINES, capsys.readouterr().out)[8])
-    assert error == pytest.approx(read_facts(path)["test_error"]["M=1"], abs=0.0501)
+    error = real_error(file, real_mnist().data_dir, tmp_path, capsys)
+    assert error == pytest.approx(read_facts(published.path_of(*file))["test_error"]["M=1"], abs=0.0501)
+
+
+ROWS = [test for test in errors.RESULTS["tests"] if test["paths"] == "mean"]
+ROWS += [test for test in errors.RESULTS["tests"] if test["M"] == 10 and test["preset"] == "cluttered60-conv"]
+
+
+@pytest.mark.parametrize("row", long_test(*ROWS), ids=lambda row: row["command"])
+def test_real_error_of_the_means_and_of_ten_paths_is_the_one_in_the_tables(real_mnist, row, tmp_path, capsys):
+    file = errors.training_name(row), errors.seed_of(row)
+    flags = [f"--M={row['M']}", f"--locations={row['paths']}"]
+    error = real_error(file, real_mnist().data_dir, tmp_path, capsys, *flags)
+    assert error == pytest.approx(row["errors"][0], abs=0.0501)
 
 
 # ---- publishing
