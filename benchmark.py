@@ -16,7 +16,8 @@ and weight averaging. Cases take turns, round after round, and medians are given
 favors none.
 
 The arithmetic floor: with P = k*C*g*g inputs, h = h_g + h_l and D units, one glimpse takes
-P*h_g + 2*h_l + (h_g + h_l)*h + h*D + D*D multiplications, one choice D*D/2 + D/2*2 + D, the classification D*classes.
+P*h_g + 2*h_l + (h_g + h_l)*h + h*D + D*D multiplications (with an LSTM core 4*(h*D + D*D) at the end), one choice
+D*D/2 + D/2*2 + D, the classification D*classes.
 Each is a multiplication and an addition, forward once and backward twice (for weights and for inputs):
 
     FLOP per image and training step = 6 * (T * glimpse + (T-1) * choice + classification)
@@ -41,6 +42,7 @@ import json
 import os
 import sys
 
+from config import Parser
 from ram.speed import against, sides
 from ram.speed.ablation import ablation, time_to_quality
 from ram.speed.cases import CASES, measure, table
@@ -53,7 +55,7 @@ from utils import file_access
 
 def main(argv: list[str] | None = None) -> dict | list:
     """Parse the flags, measure, print and return the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="benchmark.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--case", choices=[*CASES, "all"], default="all", help="which case")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")

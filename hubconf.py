@@ -28,10 +28,11 @@ def ram(preset="mnist", weights=None):
         weights: take those in this file instead.
 
     Returns:
-        A `RecurrentAttention`. Calling it with images gives class probabilities by the policy's mean locations, with
-        the first glimpse in the middle: nothing is random. Several threads may call one model. `classes` are the names
-        of the classes, `image_shape` (C, H, W) and `num_glimpses` what it was trained on; `rollout`, which takes a
-        `Noise` such as `model.Noise.mean(B, model.num_glimpses)`, gives locations, too.
+        A `RecurrentAttention`, or a `Baseline`, which has no locations, where the file holds one. Calling it with
+        images gives class probabilities by the policy's mean locations, with the first glimpse in the middle: nothing
+        is random. Several threads may call one model. `classes` are the names of the classes, `image_shape` (C, H, W)
+        and `num_glimpses` what it was trained on; `rollout`, which takes a `Noise` such as
+        `model.Noise.mean(B, model.num_glimpses)`, gives locations, too.
 
     Raises:
         ValueError: the file cannot be used, there are no published weights of this preset, or the model looks at

@@ -67,7 +67,7 @@ def perfect_share(size: int, starts: int = STARTS, angles: int = ANGLES) -> floa
 
 
 def main(size: int = 24, count: int = 10_000) -> None:
-    """Print both; chance on the test games."""
+    """Print what random actions catch of the test games, and what a perfect player catches on average."""
     games = game.draw_games(0, 0, count, size, "catch test games")
     caught = int(random_player(games, size).sum())
     print(f"[*] Random actions\n{caught_line(caught, count)}")

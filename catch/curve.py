@@ -39,11 +39,19 @@ def read_log(path: str) -> list[dict]:
 
 
 def curve(logs: list[list[dict]]) -> Figure:
-    """Draw the mean over trainings, and a band from the worst to the best of them, as far as all have come."""
+    """Draw the mean over trainings, and a band from the worst to the best of them, as far as all have come.
+
+    Raises:
+        UserError: they are not of one length, so that their records are not of the same frames.
+    """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")  # without pyplot: no window, no global state
     axis = figure.subplots()
     count = min(map(len, logs))
-    frames = np.array([record["frames"] for record in logs[0][:count]]) / 1e6
+    frames = [[record["frames"] for record in log[:count]] for log in logs]
+    other = next((number for number, counts in enumerate(frames) if counts != frames[0]), None)
+    if other is not None:
+        raise UserError(f"log {other + 1} is of a training of another length than log 1: their means would mix frames")
+    frames = np.array(frames[0]) / 1e6
     for name, color in COLORS.items():
         values = np.array([[record[name] for record in log[:count]] for log in logs])  # (trainings, records)
         axis.plot(frames, values.mean(axis=0), color=color, label=f"{name}, mean of {len(logs)}")

@@ -12,7 +12,7 @@ from catch.game import PADDLE
 
 
 def count_pixels(ball: np.ndarray, frame: int, paddle_left: np.ndarray, l: np.ndarray, retina, size: int) -> np.ndarray:
-    """Count the lit pixels in each cell of each patch: `SummingRetina.foveate` of `screens`, without drawing them.
+    """Count the lit pixels in each cell of each patch: `SummingRetina.foveate` of `screens`, but for its GAIN, undrawn.
 
     A screen has three lit pixels, so this looks up three cells per patch in place of reading a whole screen.
 

@@ -12,7 +12,7 @@ from catch.fast import count_pixels
 from catch.model import GAIN, Player
 from utils import generator, to_tensor
 
-TEST_BATCH = 1000  # games; results do not depend on it beyond rounding
+TEST_BATCH = 1000  # games; their noise is drawn batch by batch, so that sampled results depend on it
 
 
 class Noise(NamedTuple):

@@ -28,7 +28,8 @@ def publish(config: argparse.Namespace) -> None:
 
     files = Files(config)
     content = checkpoint.read_latest(files.latest)
-    if not isinstance(content.get("history"), list) or content["step"] != content["history"][-1]["step"]:
+    trained = content["settings"]
+    if content["step"] < trained["frames"] // (trained["batch_size"] * trained["size"]):
         raise UserError(f"{files.latest} is no finished training: --resume=True goes on with it")
     sampled, greedy = test(config)
     make_folder(PUBLISHED)

@@ -55,8 +55,8 @@ def normalized(advantage: np.ndarray) -> np.ndarray:
 def clipped(ratio: paddle.Tensor, advantage: paddle.Tensor, clip: float) -> paddle.Tensor:
     """Compute the mean of what choices gain by becoming `ratio` times as likely (Schulman et al. 2017, equation 7).
 
-    In the first pass all ratios are 1, and the gradient is REINFORCE's. Later, a choice that has become `clip` more
-    likely, or less, than it was when it was made has no more gradient in that direction.
+    In the first minibatch all ratios are 1, and the gradient is REINFORCE's. Later, a choice that has become `clip`
+    more likely, or less, than it was when it was made has no more gradient in that direction.
     """
     return paddle.minimum(ratio * advantage, paddle.clip(ratio, 1 - clip, 1 + clip) * advantage).mean()
 

@@ -40,14 +40,14 @@ def answer(networks: dict[str, Network], request: object) -> dict:
 
 
 def walk(network: Network, image: np.ndarray, request: dict) -> list[dict]:
-    """Let look at an image (C, H, W) whom the request means; raises `Refusal` where it means nobody."""
+    """Walk over an image (C, H, W) as the request asks; raises `Refusal` where it asks for no such walk."""
     mode, seed, T = request.get("mode"), whole(request, "seed", 0, 2**31), network.config.num_glimpses
     if mode == "path":
         return [look_along(network, image, seeded(1, T, seed))]
     if mode == "paths":
         return looks(network, image, seeded(PATHS, T, seed))
     if mode == "means":
-        if not network.about()["learned"]:
+        if network.config.policy == "random":
             raise Refusal("no_means")
         return [look_along(network, image, Noise.mean(1, T))]
     if mode == "random":

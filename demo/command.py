@@ -24,7 +24,11 @@ def parse(argv: list[str] | None) -> Namespace:
     Raises:
         UserError: a flag is unknown, or its value is not allowed.
     """
-    parser = Parser(prog="python -m demo", description=__doc__, allow_abbrev=False)
+    parser = Parser(
+        prog="python -m demo",
+        description="Open a page on which a visitor draws a digit and watches the network look.",
+        allow_abbrev=False,
+    )
     port = number(int, 1, 65535)
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on (%(default)s)")
@@ -104,4 +108,6 @@ def check_address(host: str, port: int) -> None:
             listener.bind(address)
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen on {host}, port {port}: {reason}; choose another with --port") from None
+        raise UserError(
+            f"cannot listen on {host}, port {port}: {reason}; choose others with --host and --port"
+        ) from None

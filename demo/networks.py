@@ -11,6 +11,7 @@ from demo.replies import Refusal
 from model import RecurrentAttention
 from ram.build import SIDE, build, complete
 from ram.data import kept
+from ram.data.sources import DATASETS
 from ram.runs import published
 from ram.runs.find import find
 from ram.runs.weights import Trained
@@ -58,7 +59,8 @@ class Network:
             try:
                 split = get_test(self.config, self._data, local=True)
             except UserError:
-                raise Refusal("no_data", name=name, folder=self.config.data_dir) from None
+                code = "no_data" if name in DATASETS else "no_own_data"
+                raise Refusal(code, name=name, folder=self.config.data_dir) from None
             if split.image_shape != self.image_shape or split.classes != self.classes:
                 raise Refusal("other_data", name=name, folder=self.config.data_dir)
             self._split = split
@@ -78,7 +80,7 @@ class Network:
             "glimpses": config.num_glimpses,
             "patches": config.num_patches,
             "patch": config.patch_size,
-            "learned": config.policy == "learned",
+            "policy": config.policy,
             "classes": self.classes,
         }
 

@@ -99,7 +99,7 @@ def read(network: Network, data: object) -> np.ndarray:
     try:
         height, width = images.size(content)
         if height * width > MAX_PIXELS:
-            raise Refusal("too_many_pixels", pixels=f"{width}x{height}")
+            raise Refusal("too_many_pixels", pixels=f"{width}x{height}", most=f"{MAX_PIXELS:,}")
         return images.read(content, network.image_shape[0], LONGEST, network.conversion)
     except BadImage as error:
         raise Refusal("no_image", reason=str(error)) from None

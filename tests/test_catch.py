@@ -26,6 +26,7 @@ from catch.fast import count_pixels
 from catch.film import PIXEL, SHADES, film
 from catch.model import GAIN, Player, SummingRetina
 from catch.play import caught_line, distances, draw_noise, evaluate, play
+from catch.publish import publish
 from catch.trainer import Trainer, advantages, clipped, normalized, reinforce_loss
 from ram.runs import checkpoint
 from utils import UserError
@@ -531,6 +532,16 @@ def test_runs_of_different_players_have_different_names():
     assert set(settings(get_config([]))) < {action.dest for action in build_parser()._actions}
 
 
+def test_a_training_that_was_stopped_is_not_published(undisturbed, tmp_path):
+    """Neither before its first evaluation nor right after one, when the step is that of the last record."""
+    content = checkpoint.read(str(undisturbed / "catch_8_seed1_ckpt.pdparams"))
+    history = content["history"][:-1]
+    for change in ({"history": [], "step": 1}, {"history": history, "step": history[-1]["step"]}):
+        checkpoint.write(str(tmp_path / "catch_8_seed1_ckpt.pdparams"), {**content, **change})
+        with pytest.raises(UserError, match="is no finished training"):
+            publish(get_config(["--size=8", f"--ckpt_dir={tmp_path}"]))
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("catch/published/*.json")), ids=lambda path: path.stem)
 def test_published_players_are_what_their_json_says(path, tmp_path):
     facts, weights = json.loads(path.read_text()), path.with_suffix(".pdparams")
@@ -566,6 +577,11 @@ def test_the_curve_is_drawn_from_logs(undisturbed, tmp_path):
     lines = {line.get_label(): line for line in curve.curve([curve.read_log(log)] * 2).axes[0].lines}
     expected = [record["greedy"] for record in state_in(undisturbed)["history"]]
     assert list(lines["greedy, mean of 2"].get_ydata()) == expected
+    longer = tmp_path / "longer.jsonl"  # of a training of twice the length
+    records = [{**record, "frames": 2 * record["frames"]} for record in curve.read_log(log)]
+    longer.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(UserError, match="log 2 is of a training of another length"):
+        curve.main([str(tmp_path / "x.png"), log, str(longer)])
     for arguments in ([], [str(tmp_path / "x.png"), str(ROOT / "README.md")], ["x.png", str(tmp_path / "missing")]):
         with pytest.raises(UserError):
             curve.main(arguments)

@@ -828,7 +828,7 @@ def test_the_port_of_another_program_is_an_error_in_one_line(server):
     ended = subprocess.run(
         [sys.executable, "-m", "demo", f"--port={server.port}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
-    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "choose another" in ended.stderr
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "choose others" in ended.stderr
 
 
 def test_computing_is_fast_enough_for_the_page(server):

@@ -315,9 +315,9 @@ def test_errors_are_one_line_and_status_2(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        one_line(run(f"--port={port}"), "python -m demo: ", f"port {port}", "choose another with --port")
+        one_line(run(f"--port={port}"), "python -m demo: ", f"port {port}", "choose others with --host and --port")
         as_file = "import runpy; runpy.run_path('demo/app.py', run_name='__main__')"
-        one_line(run(f"--port={port}", code=as_file), "demo/app.py: ", "choose another")
+        one_line(run(f"--port={port}", code=as_file), "demo/app.py: ", "choose others")
 
 
 def test_without_gradio_one_line_says_how_to_get_it():

@@ -12,7 +12,8 @@ from config import get_config
 from ram.build import build_model
 from ram.speed import sides
 from ram.speed.against import FILES, NAMES
-from ram.speed.cases import CASES
+from ram.speed.cases import CASES, printed_by
+from utils import UserError
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
@@ -52,6 +53,12 @@ def test_a_python_without_torch_is_one_line(checkout):
 def test_a_python_that_does_not_exist_is_one_line(checkout):
     ended = run(f"--against={checkout}", f"--against_python={checkout}/python")
     assert says_one_line(ended, f"--against_python={checkout}/python cannot be started")
+
+
+def test_what_stops_a_measurement_is_said_in_one_line():
+    assert printed_by("print(2)\nprint(3.5)") == 3.5
+    with pytest.raises(UserError, match="^there are no images$"):
+        printed_by("from utils import UserError\nraise UserError('there are no images')")
 
 
 def test_only_presets_of_mnist_are_trained_to_a_quality():

@@ -115,7 +115,7 @@ function show() {
   for (const button of findAll("[data-do=first], [data-do=back], [data-do=play], [data-do=step], [data-do=last]"))
     button.disabled = !steps();
   for (const button of findAll("[data-mode]")) button.classList.toggle("chosen", button.dataset.mode === mode);
-  find("[data-mode=means]").disabled = !network.learned;
+  find("[data-mode=means]").disabled = network.policy === "random";
   for (const each of findAll("[data-place], [data-do=clutter]")) each.disabled = state.source === "test"; // a canvas already
   find(".jump").hidden = !answer;
   find("[data-do=go-on]").hidden = mode !== "own" || !answer || state.goOn || state.points.length >= count;
@@ -192,7 +192,7 @@ function showPlacing() {
 function showNetwork() {
   const {network} = state;
   const about = [word(`kinds.${network.dataset}`) + (network.canvas ? word(network.clutter ? "among" : "anywhere", network) : "")];
-  if (!network.learned) about.push(word("unlearned"));
+  if (network.policy !== "learned") about.push(word(`eyes.${network.policy}`));
   find(".about").textContent = [...about, word(network.patches > 1 ? "sizes" : "size", network)].join(" · ");
   find(".drawn").textContent = word(`images.${network.dataset}`);
   show();
@@ -203,7 +203,7 @@ function showNetwork() {
 function choose(network) {
   state.network = network;
   Object.assign(state, {answer: null, points: [], goOn: false, chosen: 0, position: 0, playing: false});
-  if (state.mode === "means" && !network.learned) state.mode = "path";
+  if (state.mode === "means" && network.policy === "random") state.mode = "path";
   Object.assign(state.canvas, {x: random(network.width - 27), y: random(network.height - 27), pieces: network.clutter, seed: random(2 ** 31)});
   state.message = null;
   showPlacing();

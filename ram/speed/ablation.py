@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import time
 
 from config import get_config
-from ram.speed.cases import ROOT
+from ram.speed.cases import printed_by
 from ram.system.signals import StopRequest
 from utils import UserError
 
-# For each optimization to leave out: Python to run before and after paddle is set up, and environment variables.
 NO_MEMORY = "cpu.keep_memory = lambda: None"
 
 PLAIN = "import model; model.RecurrentAttention.rollout = model.RecurrentAttention.plain_rollout"
 
+# For each optimization to leave out: Python to run before and after paddle is set up, and environment variables.
 ABLATION = {
     "everything": ("", "", {}),
     "the plain rollout": ("", PLAIN, {}),
@@ -45,11 +44,7 @@ def ablation(names: list[str], data_dir: str, rounds: int = 3) -> dict[str, dict
                     f"case = Case({name!r}, CASES[{name!r}], {os.path.abspath(data_dir)!r})\n"
                     "case.train(10)\ncase.train(50)\nprint(case.train_rates[-1])"
                 )
-                environ = {**os.environ, **environment}
-                run = subprocess.run(
-                    [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
-                )
-                rates[what][name].append(float(run.stdout.split()[-1]))
+                rates[what][name].append(printed_by(script, environment))
     print(file=sys.stderr)
     return {what: {name: statistics.median(values) for name, values in row.items()} for what, row in rates.items()}
 

@@ -10,6 +10,7 @@ import time
 
 from config import get_config
 from ram.system.cpu import num_threads, processor
+from utils import UserError
 
 PAPERS = ["--core=relu", "--glimpse_hidden=128", "--loc_hidden=128", "--hidden_size=256", "--batch_size=128"]
 
@@ -133,8 +134,21 @@ def startup_seconds(data_dir: str) -> float:
         f"case = Case('mnist', [], {data_dir!r}); case.train(1); import time; print(time.time())"
     )
     began = time.time()
-    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    return float(run.stdout.split()[-1]) - began
+    return printed_by(script) - began
+
+
+def printed_by(script: str, environment: dict[str, str] | None = None) -> float:
+    """Run Python of its own in the project's folder, and return the number that it prints last.
+
+    Raises:
+        UserError: it failed, with the last line of its errors.
+    """
+    environ = {**os.environ, **(environment or {})}
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True)
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or [f"a measurement ended with status {run.returncode}"]
+        raise UserError(lines[-1].removeprefix("utils.UserError: "))
+    return float(run.stdout.split()[-1])
 
 
 def peak_memory_mb() -> float:

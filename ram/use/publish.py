@@ -103,6 +103,8 @@ def publish(
 def check_recipe(trained: Trained, preset: str, variant: str | None, seed: int) -> None:
     """Raise UserError where a training is not what the name of its file says."""
     path = trained.path
+    if origin_in(trained.settings):
+        raise UserError(f"{path} cannot be published: its training began with the weights in a file")
     others = differences(trained.settings, settings(get_config([f"--preset={preset}"])))
     if not variant:
         if others:
@@ -112,8 +114,6 @@ def check_recipe(trained: Trained, preset: str, variant: str | None, seed: int) 
         return
     if not others:
         raise UserError(f"{path} was trained as --preset={preset} trains: it is no --variant={variant}")
-    if origin_in(trained.settings):
-        raise UserError(f"{path} cannot be published: its training began with the weights in a file")
     if seed != 1:
         name = published.name_of(preset, variant)
         others = differences(trained.settings, read_facts(path_of(name))["settings"])
