@@ -50,7 +50,7 @@ from ram.speed.scaling import plot
 from ram.speed.several import two_processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu, processor
-from utils import file_access
+from utils import UserError, file_access
 
 
 def main(argv: list[str] | None = None) -> dict | list:
@@ -134,7 +134,15 @@ def beside_the_reference(options: argparse.Namespace) -> dict:
 
 
 def write(path: str | None, figures: dict | list) -> None:
-    """Write figures as JSON where a file is named."""
+    """Write figures as JSON where a file is named.
+
+    Raises:
+        UserError: the file cannot be written, or is there and holds something else.
+    """
+    if path and os.path.lexists(path):
+        with file_access("read", path), open(path, "rb") as file:
+            if file.read(1) not in (b"", b"{", b"["):
+                raise UserError(f"{path} holds no figures of an earlier measurement: name another file by --json")
     if path:
         with file_access("write", path), open(path, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=2)

@@ -736,6 +736,8 @@ def check(config: argparse.Namespace) -> None:
             if getattr(config, name) != {"invert": None, "json": False}.get(name, True):
                 raise UserError(f"--{name} says how to --predict, which was not asked for")
     wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
+    if config.num_runs > 1 and wishes and wishes != ["resume"]:
+        raise UserError(f"--{wishes[0]} is for one model, and --num_runs={config.num_runs} means several: leave it out")
     if len(wishes) > 1 and wishes != ["export", "export_onnx"]:
         raise UserError(f"--{wishes[0]} and --{wishes[-1]} are two different things to do: choose one")
     for name in PATHS:

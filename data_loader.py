@@ -280,7 +280,7 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     Args:
         config: dataset, data_dir, source, canvas_size, num_clutter, image_size, valid_size, random_seed, limit,
             augment_shift, augment_rotate, augment_scale, augment_shear, augment_flip, augment_share, augment_clutter,
-            and of a data set of one's own test_size, follow_links, skip_broken and weights are used.
+            and of a data set of one's own test_size, follow_links, skip_broken, weights and explicit are used.
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import sys
 
 from config import OWN, data_set, get_config
@@ -61,12 +62,21 @@ def main(config) -> int:
                 if processes.is_first():
                     export(config)
             elif config.num_runs > 1:
-                seeds.train_and_test(config, train, test) if config.is_train else seeds.test(config, test)
+                seeds.train_and_test(config, load, train, test) if config.is_train else seeds.test(config, test)
             elif config.is_train:
                 train(config)
             else:
                 test(config)
     return 0
+
+
+def load(config) -> None:
+    """Load all images of a training and of its test; raise UserError where there are none, or some cannot be used."""
+    from data_loader import get_test, get_train_valid
+
+    with processes.first_alone(), contextlib.redirect_stdout(io.StringIO()):  # lines on them come with the training
+        train_split, _ = get_train_valid(config)
+        get_test(config, train_split.about)
 
 
 def train(config) -> list[dict]:

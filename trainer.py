@@ -244,10 +244,15 @@ class Trainer:
             return
         if self.remedies():
             raise Interrupted(signum, "[!] Stopped; the training was finished, and is saved")
+        changes = "--resume=True"
+        if self.config.weights:
+            if "crop_offset" not in self.config.explicit and self.config.crop_offset:  # adopted from the file
+                changes += f" --crop_offset={self.config.crop_offset}"
+            changes += " and without --weights"
         raise Interrupted(
             signum,
             f"[!] Stopped at step {self.step} of epoch {self.epoch + 1} and saved; "
-            f"to go on, give the same command with --resume=True{' and without --weights' * bool(self.config.weights)}",
+            f"to go on, give the same command with {changes}",
         )
 
     @property
@@ -300,6 +305,8 @@ class Trainer:
         c, began = self.config, time.monotonic()
         rate = learning_rate(c, self.epoch + (self.step - 1) / self.steps_per_epoch, self.cuts)
         result = evaluate(self.evaluated, self.valid, c.num_glimpses, c.valid_M, c.locations, c.random_seed)
+        if not math.isfinite(result.loss):
+            raise NotFinite(f"the validation loss is {result.loss} after", self.step, self.epoch + 1)
         is_best = result.accuracy > self.best_valid_acc
         self.seconds += time.monotonic() - began
         record = {

@@ -189,6 +189,8 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         add_flags(group)
 
     config = get_config(arguments, extend)
+    if config.preset == "help":
+        raise UserError("--preset=help is for main.py, which lists the presets; name one of them here")
     if config.out is not None and (os.path.isdir(config.out) or not os.path.basename(config.out)):
         raise UserError(f"--out={config.out} is a folder: give the name of a file in it")
     return config

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from catch.config import PLAYER, adopt, get_config, run_name, settings
+from catch.config import PLAYER, adopt, check_sizes, get_config, run_name, settings
 from ram.runs import checkpoint
 from ram.runs.files import locked
 from ram.system.command import command_line
@@ -74,6 +74,8 @@ def train(config) -> list[dict]:
                 state = None  # a training of other settings: a new one begins
             else:
                 adopt(config, state.get("settings"), files.latest, list(settings(config)))
+
+        check_sizes(config)
 
         def save(content: dict) -> None:
             checkpoint.write_latest(files.latest, {"settings": settings(config), **content})
@@ -149,11 +151,11 @@ def test(config) -> list:
 def watch(config) -> None:
     """Film the first test games of a trained player."""
     from catch.film import film
+    from ram.draw import files
 
     player, source = load(config)
     print(f"[*] Filming {source}")
-    checkpoint.write_bytes(config.watch, film(player, config.size))
-    print(f"[*] Wrote {config.watch}")
+    files.write(config.watch, film(player, config.size))
 
 
 if __name__ == "__main__":

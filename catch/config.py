@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from config import Parser, bool_or_auto, number, str2bool
-from utils import UserError
+from utils import MAX_SIDE, UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.
 FREE = ("is_train", "resume", "watch", "num_games", "weights", "ckpt_dir", "logs_dir", "save_freq")
@@ -105,17 +105,28 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
     return config
 
 
+def check_sizes(config: argparse.Namespace) -> None:
+    """Raise UserError where batches, their parts and the length of a training do not go together."""
+    c = config
+    if c.minibatch > c.batch_size:
+        raise UserError(f"--minibatch={c.minibatch} is above --batch_size={c.batch_size}, of which it is a part")
+    if c.frames < c.batch_size * c.size:
+        raise UserError(f"--frames={c.frames} is less than one batch has: {c.batch_size} games of {c.size} frames")
+
+
 def check(config: argparse.Namespace) -> None:
     """Raise UserError where values do not go together."""
     c = config
     if c.full_screen and c.policy == "random":
         raise UserError("--full_screen=True sees everything: there is nothing to choose for --policy=random")
-    if c.patch_size * c.glimpse_scale ** (c.num_patches - 1) > 4096:
-        raise UserError("the widest patch would be over 4096 pixels wide: patch_size * scale**(patches - 1)")
-    if c.minibatch > c.batch_size:
-        raise UserError(f"--minibatch={c.minibatch} is above --batch_size={c.batch_size}, of which it is a part")
-    if c.frames < c.batch_size * c.size:
-        raise UserError(f"--frames={c.frames} is less than one batch has: {c.batch_size} games of {c.size} frames")
+    widest = c.patch_size * c.glimpse_scale ** (c.num_patches - 1)
+    if widest > MAX_SIDE:
+        raise UserError(
+            f"--patch_size={c.patch_size} * --glimpse_scale={c.glimpse_scale} to the power of "
+            f"--num_patches={c.num_patches} - 1 is {widest} pixels, the width of the widest patch: at most {MAX_SIDE}"
+        )
+    if not c.resume:  # else after the settings of the checkpoint are adopted
+        check_sizes(c)
     if c.resume and not (c.is_train and c.watch is None):
         raise UserError("--resume=True goes on with a training: leave out --is_train=False and --watch")
     if c.weights and c.is_train and c.watch is None:

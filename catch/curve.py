@@ -5,15 +5,14 @@ python -m catch.curve caught.png logs/catch_seed1.jsonl logs/catch_seed2.jsonl l
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ram.draw import files
 from ram.draw.style import BLUE, GRAY, VERMILLION, WIDTH
-from ram.runs.checkpoint import write_bytes
 from ram.system.command import command_line
 from utils import UserError, file_access
 
@@ -69,10 +68,7 @@ def main(argv: list[str]) -> None:
     """Write the picture."""
     if len(argv) < 2:
         raise UserError("give the picture to write, and the logs of one or several trainings")
-    buffer = io.BytesIO()
-    curve([read_log(path) for path in argv[1:]]).savefig(buffer, format="png", dpi=100)
-    write_bytes(argv[0], buffer.getvalue())
-    print(f"[*] Wrote {argv[0]}")
+    files.write(argv[0], files.png(curve([read_log(path) for path in argv[1:]]), dpi=100))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from PIL import Image, ImageColor, ImageDraw
 from catch import game
 from catch.model import GAIN, Player
 from catch.play import Record, draw_noise, play
+from ram.draw.files import MARK
 
 PIXEL = 12  # pixels of the film on a side of one of the screen
 CELL = 18  # on a side of a patch's cell
@@ -36,9 +37,8 @@ def film(player: Player, size: int, count: int = GAMES) -> bytes:
     palette.putpalette([value for color in COLORS for value in ImageColor.getrgb(color)])
     pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
-    )
+    more = {"append_images": pictures[1:], "duration": durations, "loop": 0, "optimize": False, "comment": MARK}
+    pictures[0].save(buffer, format="GIF", save_all=True, **more)
     return buffer.getvalue()
 
 

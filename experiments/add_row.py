@@ -39,7 +39,10 @@ AUGMENTATIONS = ["shift", "rotate", "scale", "shear", "flip"]  # each a flag
 def error_of(command: str) -> float:
     """Run a test command; return the error that it prints, in percent."""
     words = [sys.executable, *command.split()[1:]]
-    output = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    run = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    output = run.stdout
+    if run.returncode:
+        raise UserError(f"{command} ended with status {run.returncode}")
     if "ckpt/published/" not in output:
         raise UserError(f"{command} tests a training of your own, not the published weights: move it out of ./ckpt")
     return float(re.search(r"Error: (\d+\.\d+)%", output)[1])

@@ -80,7 +80,7 @@ PRESETS = {
         glimpse_network="conv", glimpse_hidden=256,  # fewer weights than without convolutions and with 512 units
         std=0.4, std_end=0.05,  # a wide search that settles
         reinforce_core=0.0, reward="right",  # the classification alone trains core and glimpse network
-        epochs=250,
+        epochs=100,
     )),
     "cluttered60-conv": Preset("cluttered60 with a convolutional glimpse network", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
@@ -117,7 +117,7 @@ PRESETS = {
         std=0.3, std_end=0.25,  # noise enough that no image is seen twice
         augment_flip=True, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         label_smoothing=0.2,  # classes overlap, and training images are learned by heart all the same
-        epochs=200,
+        epochs=160,
     )),
     "cluttered60-random": Preset("cluttered60 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -455,6 +456,11 @@ def test_a_film_shows_the_games(undisturbed, tmp_path):
     main(get_config(["--size=8", f"--ckpt_dir={undisturbed}", f"--watch={path}"]))
     picture = Image.open(io.BytesIO(path.read_bytes()))
     assert picture.n_frames == 6 * 8
+    own = tmp_path / "photo.png"
+    own.write_bytes(b"the user's own")
+    with pytest.raises(UserError, match="was not made by this command"):
+        main(get_config(["--size=8", f"--ckpt_dir={undisturbed}", f"--watch={own}"]))
+    assert own.read_bytes() == b"the user's own"
     games = game.draw_games(0, 0, 6, 8, "catch test games")
     lit = ImageColor.getrgb(SHADES[-1])
     for number, frame in product(range(6), range(8)):
@@ -542,6 +548,33 @@ def test_a_training_that_was_stopped_is_not_published(undisturbed, tmp_path):
             publish(get_config(["--size=8", f"--ckpt_dir={tmp_path}"]))
 
 
+def test_a_player_is_published_with_its_own_figures_and_replaces_none(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr("catch.publish.PUBLISHED", str(tmp_path / "published"))
+    flags = ["--size=8", f"--ckpt_dir={undisturbed}", "--num_games=40"]
+    publish(get_config(flags))
+    (facts,) = (json.loads(path.read_text()) for path in (tmp_path / "published").glob("*.json"))
+    assert facts["games"] == 40 and facts["frames"] == state_in(undisturbed)["frames"]
+    for more, message in (
+        ([], "published already; --force"),
+        (["--frames=9000"], "--frames"),
+        (["--watch=x"], "leave"),
+    ):
+        with pytest.raises(UserError, match=message):
+            publish(get_config([*flags, *more]))
+    publish(get_config(flags), force=True)
+    weights = ["--is_train=False", f"--weights={tmp_path / 'published' / 'catch_8_seed1.pdparams'}"]
+    with pytest.raises(UserError, match="leave out --weights"):
+        publish(get_config([*flags, *weights]))
+
+
+def test_sizes_are_checked_after_those_of_a_checkpoint_are_adopted(undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    folders = [f"--ckpt_dir={tmp_path / 'run'}", f"--logs_dir={tmp_path / 'run'}"]
+    main(get_config(["--size=8", "--resume=True", "--batch_size=32", *folders]))  # with the minibatch that it has
+    with pytest.raises(UserError, match="--minibatch=128 is above --batch_size=32"):
+        get_config(["--size=8", "--batch_size=32"])
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("catch/published/*.json")), ids=lambda path: path.stem)
 def test_published_players_are_what_their_json_says(path, tmp_path):
     facts, weights = json.loads(path.read_text()), path.with_suffix(".pdparams")
@@ -580,6 +613,8 @@ def test_the_curve_is_drawn_from_logs(undisturbed, tmp_path):
     longer = tmp_path / "longer.jsonl"  # of a training of twice the length
     records = [{**record, "frames": 2 * record["frames"]} for record in curve.read_log(log)]
     longer.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(UserError, match="was not made by this command"):
+        curve.main([str(longer), log])
     with pytest.raises(UserError, match="log 2 is of a training of another length"):
         curve.main([str(tmp_path / "x.png"), log, str(longer)])
     for arguments in ([], [str(tmp_path / "x.png"), str(ROOT / "README.md")], ["x.png", str(tmp_path / "missing")]):

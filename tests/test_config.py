@@ -517,6 +517,12 @@ def test_adopt_names_all_that_differ_and_changes_nothing():
     assert "\n" not in message and config == before
 
 
+def test_several_runs_have_no_single_model_to_export_or_predict_with():
+    for wish in ("--export=DIR", "--predict=X"):
+        with pytest.raises(UserError, match="is for one model, and --num_runs=2 means several"):
+            get_config([wish, "--num_runs=2"])
+
+
 def test_adopt_tries_a_file_on_other_data_than_its_own():
     config = get_config(["--weights=FILE", "--dataset=mnist", "--is_train=False"])
     adopt(config, {"dataset": "folder", "image_size": 28}, "FILE", ["dataset", "image_size"], strict=False)

@@ -170,6 +170,10 @@ def test_sample_grid_is_a_png(place, capsys, monkeypatch):
     found = re.search(r"^\[\*\] Wrote (.*\.png)$", capsys.readouterr().out, re.MULTILINE)
     path = Path(found[1])
     assert path.parent == place.plots and path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    place.run("--epochs=1", "--limit=32", "--show_sample")  # in place of the earlier one
+    path.write_bytes(b"the user's own")
+    assert "was not made by this command" in refusal(place, "--epochs=1", "--limit=32", "--show_sample")
+    assert path.read_bytes() == b"the user's own"
 
 
 @pytest.mark.parametrize("flag", ["--use_visualdl", "--use_tensorboard"])
@@ -177,6 +181,13 @@ def test_absence_of_visualdl_is_told_before_anything_is_done(place, monkeypatch,
     monkeypatch.setitem(sys.modules, "visualdl", None)
     assert "pip install visualdl" in refusal(place, *SHORT, flag)
     assert place.files() == {}
+
+
+def test_validation_loss_that_is_not_finite_stops_a_training(place):
+    """With a single step per epoch, the loss of the training is from before the weights ran off."""
+    flags = [*SHORT, "--batch_size=512", "--optimizer=sgd", "--init_lr=1e30", "--plot_freq=0"]
+    assert "the validation loss is nan after step 1 of epoch 1" in refusal(place, *flags)
+    assert not place.best.exists()
 
 
 def test_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(place):

@@ -275,6 +275,55 @@ def test_04_npz_is_taken_as_a_file_or_in_a_folder(tmp_path, place, color, save):
     assert "class folders alone" in place.refuse(tmp_path / "set", "--test_size=0.5")
 
 
+def test_04_own_share_of_test_images_does_not_follow_a_model_to_other_data(tmp_path, place):
+    write_classes(tmp_path / "cats", {"cat": 12, "dog": 12})
+    place.run(tmp_path / "cats", "--test_size=0.3")
+    name = run_name(get_config(place.arguments(tmp_path / "cats", "--test_size=0.3")))
+    best = place.root / "ckpt" / f"{name}_model_best.pdparams"
+    for part in ("train", "test"):
+        write_classes(tmp_path / "parts" / part, {"cat": 4, "dog": 4})
+    assert "/8 (" in place.run(tmp_path / "parts", f"--weights={best}", "--is_train=False")
+    assert "class folders alone" in place.refuse(tmp_path / "parts", "--test_size=0.3")
+
+
+def test_04_a_part_of_which_nothing_can_be_used_is_refused(tmp_path, place):
+    for part in ("train", "val", "test"):
+        write_classes(tmp_path / "set" / part, {"cat": 6, "dog": 6})
+    place.run(tmp_path / "set")
+    for part, flags in (("test", ["--is_train=False"]), ("val", [])):
+        for path in (tmp_path / "set" / part).rglob("*.png"):
+            path.write_bytes(path.read_bytes()[:40])
+        title = {"test": "test", "val": "validation"}[part]
+        assert f"none of the {title} images" in place.refuse(tmp_path / "set", "--skip_broken=True", *flags)
+
+
+def test_04_several_runs_are_refused_before_anything_is_moved_or_trained(tmp_path, place):
+    for part in ("train", "test"):
+        write_classes(tmp_path / "set" / part, {"cat": 6, "dog": 6})
+    place.run(tmp_path / "set", "--num_runs=2")
+    before = {path.name: path.read_bytes() for path in (place.root / "ckpt").iterdir() if path.is_file()}
+    (tmp_path / "set" / "test" / "cat" / "0.png").write_bytes(b"x")
+    assert "cannot be used" in place.refuse(tmp_path / "set", "--num_runs=2")
+    assert {path.name: path.read_bytes() for path in (place.root / "ckpt").iterdir() if path.is_file()} == before
+
+
+def test_04_runs_of_different_length_are_brought_to_one_length_or_refused(tmp_path, place):
+    for part in ("train", "test"):
+        write_classes(tmp_path / "set" / part, {"cat": 6, "dog": 6})
+    place.run(tmp_path / "set", "--num_runs=2")
+    name = run_name(get_config(place.arguments(tmp_path / "set")))
+    shutil.copytree(place.root / "ckpt", tmp_path / "short")
+    place.run(tmp_path / "set", "--num_runs=2", "--epochs=3", "--resume=True")
+    latest = f"{name}_seed2_ckpt.pdparams"
+    shutil.copy(tmp_path / "short" / latest, place.root / "ckpt" / latest)  # stopped there
+    flags = place.arguments(tmp_path / "set", "--num_runs=2", "--resume=True")
+    run_as_main([flag for flag in flags if flag != "--epochs=1"])  # three are adopted from the first run
+    results = json.loads((place.root / "logs" / f"{name}_results.json").read_text())
+    assert [run["epochs"] for run in results["runs"]] == [3, 3]
+    refused = place.refuse(tmp_path / "set", "--num_runs=2", "--epochs=2", "--resume=True")
+    assert "was trained for 3 epochs: --epochs=2 is less" in refused
+
+
 def test_04_several_runs_on_data_with_test_images_are_resumed(tmp_path, place):
     np.savez(tmp_path / "blood.npz", **npz_arrays(False))
     for part in ("train", "test"):

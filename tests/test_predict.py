@@ -220,6 +220,11 @@ def test_pictures_show_the_path_and_replace_nothing(trained, own, capsys):
     before = open(pictures[0], "rb").read()
     again = records(trained, capsys, "--fit=False", "--predict", own / "a.png", pictures[0])
     assert again["a.png"]["picture"].endswith("a_path-2.png") and open(pictures[0], "rb").read() == before
+    assert records(trained, capsys, "--fit=False", "--predict", own / "a.png")["a.png"]["picture"] == pictures[0]
+    write_grey(pictures[0])  # a picture of the user's own, in the place of an earlier one
+    others = open(pictures[0], "rb").read()
+    again = records(trained, capsys, "--fit=False", "--predict", own / "a.png")
+    assert again["a.png"]["picture"].endswith("a_path-2.png") and open(pictures[0], "rb").read() == others
 
 
 def test_box_lies_where_the_retina_looks(own):

@@ -192,6 +192,15 @@ def test_real_error_of_the_means_and_of_ten_paths_is_the_one_in_the_tables(real_
 # ---- publishing
 
 
+def test_a_training_that_was_stopped_is_not_published(trained, tiny_mnist, tmp_path):
+    shutil.copytree(trained / "ckpt", tmp_path / "ckpt")
+    latest = tmp_path / "ckpt" / f"{RUNS['mnist']}_ckpt.pdparams"
+    state = checkpoint.read(str(latest))
+    checkpoint.write(str(latest), {**state, "settings": {**state["settings"], "epochs": 3}})
+    with pytest.raises(UserError, match="was stopped after 2 of 3 epochs: --resume=True goes on"):
+        publishing.read_training(str(tmp_path / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams"))
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_published_pair(folder, trained, name, tiny_mnist):
     facts = check_pair(folder, name)

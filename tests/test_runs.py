@@ -273,7 +273,7 @@ def test_run_that_was_trained_otherwise_is_an_error(place):
     old = next((place.root / "ckpt" / "old").rglob(f"{NAME}_seed2_ckpt.pdparams"))
     old.replace(place.path(2, "ckpt"))
     before = place.path(2, "ckpt").read_bytes()
-    with pytest.raises(UserError, match=r"do not fit .*seed2.*--init_lr=0.03 \(there: 0.02\)"):
+    with pytest.raises(UserError, match=r"seed2.*was not trained as .*seed1.*--init_lr=0.02 \(not 0.03\)"):
         place.run("--model=fc64", "--num_runs=2", "--resume")
     assert place.path(2, "ckpt").read_bytes() == before
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -822,3 +823,14 @@ def test_generators_differ_by_name_and_numbers():
     keys = [("a", 1), ("b", 1), ("a", 2), ("a", 1, 1), ("a", 1, 2), ("a", 2, 1), ("a",)]
     draws = {generator(*key).integers(2**62) for key in keys}
     assert len(draws) == len(keys) and generator("a", 1).integers(2**62) in draws
+
+
+def test_a_stopped_training_says_with_which_flags_it_goes_on():
+    """Where patches lie is adopted from the file of --weights, and is part of the run's name."""
+    config = get_config(["--weights=FILE"])
+    stopped = SimpleNamespace(remedies=lambda: [], step=3, epoch=0, config=config)
+    with pytest.raises(Interrupted, match="same command with --resume=True and without --weights$"):
+        Trainer.interrupt(stopped, signal.SIGINT)
+    config.crop_offset = 1
+    with pytest.raises(Interrupted, match="same command with --resume=True --crop_offset=1 and without --weights$"):
+        Trainer.interrupt(stopped, signal.SIGINT)

@@ -261,7 +261,7 @@ def _is_file(entry: os.DirEntry) -> bool:
 
 def _from_list(layout: Layout, place: str) -> Listing:
     """List the images that a list names, `path label` on each line."""
-    names = _label_names(layout.root)
+    names = _label_names(layout)
     items, labels = [], set()
     for number, line in _lines(place):
         pieces = line.rsplit(None, 1)
@@ -283,11 +283,13 @@ def _from_list(layout: Layout, place: str) -> Listing:
     return Listing([Item(path, name, names[label]) for path, name, label in items], list(names.values()))
 
 
-def _label_names(root: str) -> dict[int, str]:
+def _label_names(layout: Layout) -> dict[int, str]:
     """Read the names of labels, `label name` or only `name` on each line; empty where there is no such list."""
-    place = next((entry.path for entry in _entries(root) if entry.name.lower() == LABELS and _is_file(entry)), None)
-    if place is None:
+    places = [entry.path for entry in _entries(layout.root) if entry.name.lower() == LABELS and _is_file(entry)]
+    if not places:
         return {}
+    place = places[0]
+    layout.check_inside(place)
     lines = [line for _, line in _lines(place)]
     pairs = [line.split(None, 1) for line in lines]
     numbered = all(len(pair) == 2 and re.fullmatch("[0-9]{1,9}", pair[0]) for pair in pairs)

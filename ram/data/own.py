@@ -36,7 +36,7 @@ def load(config: Namespace, names: tuple[str, ...], data: dict | None = None) ->
     """Load the named parts of a data set; the first has to be there.
 
     Args:
-        config: dataset, data_dir, image_size, test_size, follow_links, skip_broken and weights are used.
+        config: dataset, data_dir, image_size, test_size, follow_links, skip_broken, weights and explicit are used.
         names: of "train", "valid" and "test".
         data: what a model has kept of its data set (empty: the model is older than that); None: a training begins.
 
@@ -92,7 +92,7 @@ def _by_class(data: dict) -> bool:
 
 def _check_test_size(config: Namespace, why: str) -> None:
     """Raise UserError if a share of test images is asked of data that say themselves which these are."""
-    if config.test_size != TEST_SIZE:
+    if config.test_size != TEST_SIZE and "test_size" in config.explicit:  # not where a model's is only adopted
         raise UserError(f"--test_size={config.test_size} is for class folders alone, and {why}")
 
 
@@ -119,6 +119,8 @@ def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) ->
         empty = [label for number, label in enumerate(part.classes) if number not in present]
         if name == "train" and empty and layout.kind != "lists":
             raise UserError(f"no image of {listed(empty)} in {layout.root} can be used")
+        if not len(part.images):
+            raise UserError(f"none of the {_title(name)} images in {layout.root} can be used")
         if empty and name in ("train", "valid"):
             loader.notes.append(f"[!] {printable(layout.root)}: no {_title(name)} image of {listed(empty)}")
     if broken:

@@ -12,37 +12,59 @@ import numpy as np
 
 from utils import UserError, file_access, make_folder
 
-MARK = b"made by visualize.py"  # in every picture
+MARK = b"made by visualize.py"  # in every picture, whichever command made it
 DPI = 150  # of still pictures; films have 100
 
 
-def write(path: str, data: bytes) -> None:
+def is_foreign(path: str) -> bool:
+    """Tell whether there is something at a path that is no earlier picture: it has no mark, or is a link or a folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if not os.path.lexists(path):
+        return False
+    if os.path.islink(path) or not os.path.isfile(path):
+        return True
+    with file_access("read", path), open(path, "rb") as file:
+        return MARK not in file.read()
+
+
+def replace(path: str, data: bytes) -> None:
     """Write a picture, in place of an earlier one with the mark.
 
     Raises:
-        UserError: the picture cannot be written, or the file there has no mark.
+        UserError: the picture cannot be written, or what is there is no earlier picture.
     """
     make_folder(os.path.dirname(path) or ".")
+    if is_foreign(path):
+        raise UserError(f"{path} was not made by this command: move it away, or name another file")
     temporary = f"{path}.tmp"
     with file_access("write", path):
-        if os.path.lexists(path):
-            with open(path, "rb") as file:
-                if MARK not in file.read():
-                    raise UserError(f"{path} was not made by this command: move it away, or name another file by --out")
         with open(temporary, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a picture as `replace` does, and tell where."""
+    replace(path, data)
     print(f"[*] Wrote {path}")
+
+
+def png(figure, dpi: int) -> bytes:
+    """Return a figure as the content of a PNG with the mark."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Comment": MARK.decode()})
+    return buffer.getvalue()
 
 
 def write_png(path: str, figure) -> None:
     """Write a figure as a PNG."""
     from ram.draw.style import plain_text  # with matplotlib, which reading does not need
 
-    buffer = io.BytesIO()
     plain_text(figure)
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Comment": MARK.decode()})
-    write(path, buffer.getvalue())
+    write(path, png(figure, DPI))
 
 
 def write_gif(path: str, figures, milliseconds: int, hold: int) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ram.draw import files
 from ram.draw.files import content_of
 from utils import file_access, make_folder
 
@@ -116,10 +117,8 @@ def show_sample(split, folder: str, title: str, rows: int = 3) -> str:
     for axis, image, label in zip(axes.flat, images, labels):
         axis.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray" if len(image) == 1 else None)
         axis.set_title(str(label))
-    make_folder(folder)
     path = os.path.join(folder, f"sample_{title}.png")
-    with file_access("write", path):
-        figure.savefig(path, dpi=100)
+    files.replace(path, files.png(figure, dpi=100))
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         from PIL import Image
 

@@ -171,7 +171,8 @@ def work(main) -> None:
     out = sys.stdout
 
     def tell(message: dict) -> None:
-        print(json.dumps(message), file=out, flush=True)
+        with contextlib.suppress(OSError):  # nobody listens: who started this process was killed
+            print(json.dumps(message), file=out, flush=True)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs with SIGINT ignored
     settings = json.loads(read_line())

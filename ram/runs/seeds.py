@@ -7,7 +7,7 @@ import os
 import statistics
 from typing import Callable, NamedTuple
 
-from config import FREE, experiment_name, run_name
+from config import DECIDING, FREE, KEPT, experiment_name, run_name
 from ram.runs import checkpoint, jobs
 from ram.runs.files import RunFiles, locked, locks_of, move_aside
 from ram.runs.find import own_file
@@ -50,7 +50,7 @@ def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
     return path, read(path).settings
 
 
-def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callable) -> None:
+def train_and_test(config: argparse.Namespace, load: Callable, train: Callable, test_one: Callable) -> None:
     """Train and test --num_runs runs, one after the other, or --jobs of them at once.
 
     With --resume, finished runs are only tested again, with the same result; a stopped run goes on, and runs that had
@@ -58,6 +58,7 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
 
     Args:
         config: the settings of all runs; random_seed is that of the first.
+        load: loads all images of a run, training to test, so that what is wrong with them is known before all else.
         train: from the settings of a run to the records of its epochs.
         test_one: from the settings of a run to an `Evaluation`.
     """
@@ -69,6 +70,7 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
         if config.resume:
             config = with_settings_of_begun(config)
         else:
+            load(each(config)[0])
             of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
             move_aside([*of_all, path], name, config)
         runs, done = each(config), []
@@ -91,13 +93,33 @@ def train_and_test(config: argparse.Namespace, train: Callable, test_one: Callab
 
 
 def with_settings_of_begun(config: argparse.Namespace) -> argparse.Namespace:
-    """Adopt the settings of the first run that had begun, as if given: a run trained with others is an error."""
+    """Adopt the settings of the first run that had begun, as if given.
+
+    Raises:
+        UserError: another run was trained with others, or for more epochs than this one is to be.
+    """
     from ram.resume import read_state
 
-    first = next((one for one in each(config) if RunFiles(one).started()), each(config)[0])
+    begun_runs = [one for one in each(config) if RunFiles(one).started()]
+    first = begun_runs[0] if begun_runs else each(config)[0]
     read_state(first, RunFiles(first))
-    given = first.explicit | set(settings(first)) - FREE
+    for one in begun_runs:
+        path = RunFiles(one).latest
+        saved = checkpoint.read_latest(path).get("settings")
+        if not isinstance(saved, dict):
+            continue  # it is refused when its turn comes
+        differ = differences({**saved, **lengths(first)}, settings(first))
+        if differ:
+            raise UserError(f"{path} was not trained as {RunFiles(first).latest} was: {printable(differ)}")
+        if saved.get("epochs", 0) > first.epochs:
+            raise UserError(f"{path} was trained for {saved['epochs']} epochs: --epochs={first.epochs} is less")
+    given = first.explicit | set(settings(first)) - FREE | lengths(first).keys()
     return argparse.Namespace(**{**vars(first), "random_seed": config.random_seed, "explicit": given})
+
+
+def lengths(config: argparse.Namespace) -> dict:
+    """Return the settings that decide how long a training is, which a resumed one may have anew."""
+    return {name: getattr(config, name) for name in DECIDING if name in KEPT}
 
 
 class Run(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from config import OWN
+from config import OWN, check
 from ram.data import images, own
 from ram.data.conversion import BadImage
 from ram.presets import PRESETS
@@ -31,7 +31,7 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
         trains: whether a training is to begin, or to go on.
 
     Raises:
-        UserError: a training begins, and the data set cannot be read.
+        UserError: a training begins, and the data set cannot be read; or what follows does not go with what was given.
     """
     if config.dataset not in OWN or config.model != "ram" or (config.weights and not trains):
         return
@@ -47,6 +47,7 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
     suited = suited_flags(size, given)
     if max(size) > SMALL and len(given) < len(FLAGS):
         vars(config).update(suited)
+        check(config)
         follow = as_flags({name: value for name, value in suited.items() if name not in given})
         own.note([f"[*] Images of {size[0]}x{size[1]}: {follow} follow{'s' * (' ' not in follow)} from their size"])
     if given and trains:

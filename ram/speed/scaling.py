@@ -22,6 +22,7 @@ def plot(path: str, data_dir: str) -> None:
     """Draw how the time of a step grows with glimpses, batch size and patches, and memory with epochs."""
     from matplotlib.figure import Figure
 
+    from ram.draw import files
     from ram.draw.style import BLUE, VERMILLION
 
     panels = {
@@ -39,9 +40,7 @@ def plot(path: str, data_dir: str) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.set(xlim=(0, None), ylim=(0, 1.1 * axis.dataLim.y1))
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    figure.savefig(path, dpi=100)
-    print(f"[*] Wrote {path}")
+    files.write(path, files.png(figure, dpi=100))
 
 
 def memory_over_epochs(data_dir: str, epochs: int = 30) -> tuple[list[int], list[float]]:

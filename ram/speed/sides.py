@@ -194,6 +194,8 @@ def plot(figures: dict, path: str) -> None:
     """Draw microseconds per image against the side, training and evaluation."""
     from matplotlib.figure import Figure
 
+    from ram.draw import files
+
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, what in zip(axes, ("train", "evaluate")):
@@ -206,6 +208,4 @@ def plot(figures: dict, path: str) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("processor's microseconds per image")
     axes[0].legend()
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    figure.savefig(path, dpi=100)
-    print(f"[*] Wrote {path}")
+    files.write(path, files.png(figure, dpi=100))

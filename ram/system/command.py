@@ -69,8 +69,12 @@ def give_up_output() -> None:
 
 
 def complain(program: str, message: str) -> None:
-    """Print an error as one line on the standard error, where that can be written to."""
+    """Print an error as one line on the standard error, where that can be written to.
+
+    What would break the line or steer the terminal, as the path of a file may, is escaped.
+    """
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in f"{program}: {message}")
     try:
-        print(f"{program}: {message}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

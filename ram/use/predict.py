@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import json
 import math
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from config import CANVASES, OWN
 from model import Noise, RecurrentAttention, draw_noise
@@ -21,8 +23,9 @@ from modules import Geometry
 from ram.build import SIDE, build, complete
 from ram.data import drawing, fitting, images, kept
 from ram.data.conversion import Conversion
+from ram.draw import files
 from ram.runs.weights import Trained
-from utils import UserError, file_access, make_folder, printable, to_tensor
+from utils import UserError, make_folder, printable, to_tensor
 
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: the size that the data set's images were scaled to before placing
 ROLLOUTS_AT_ONCE, PIXELS_AT_ONCE = 64, 2**24  # in a batch
@@ -211,10 +214,13 @@ def report(path: str, prediction: Prediction, classes: list[str], picture: str |
 
 
 def free_name(folder: str, path: str, taken: set[str]) -> str:
-    """Choose a name in `folder` for the picture of an image that is not in `taken`, and add it there."""
+    """Choose a name in `folder` for the picture of an image that is not in `taken`, and add it there.
+
+    A name at which there is something else than an earlier picture is taken, too.
+    """
     stem = os.path.splitext(os.path.basename(path))[0][:60]
     number, name = 1, f"{stem}_path.png"
-    while os.path.abspath(os.path.join(folder, name)) in taken:
+    while os.path.abspath(os.path.join(folder, name)) in taken or files.is_foreign(os.path.join(folder, name)):
         number, name = number + 1, f"{stem}_path-{number + 1}.png"
     taken.add(os.path.abspath(os.path.join(folder, name)))
     return os.path.join(folder, name)
@@ -237,8 +243,10 @@ def save_picture(path: str, image: np.ndarray, locations: np.ndarray, geometry: 
     picture = as_picture(image).resize((width * scale, height * scale), Image.NEAREST)
     if geometry is not None:
         draw_path(picture, locations, (height, width), scale, geometry)
-    with file_access("write", path):
-        picture.save(path, compress_type=zlib.Z_RLE)  # a third faster, a quarter larger
+    buffer, mark = io.BytesIO(), PngInfo()
+    mark.add_text("Comment", files.MARK.decode())
+    picture.save(buffer, "PNG", pnginfo=mark, compress_type=zlib.Z_RLE)  # a third faster, a quarter larger
+    files.replace(path, buffer.getvalue())
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

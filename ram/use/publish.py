@@ -134,10 +134,12 @@ def read_training(path: str) -> tuple[Trained, list[dict]]:
     if best.get("format") != checkpoint.FORMAT:
         raise UserError(f"{path} was written by another program; only trainings of this one are published")
     latest = path[: -len(ending)] + "_ckpt.pdparams"
-    history = checkpoint.read_latest(latest)["history"]
-    epoch = trained.epoch
+    state = checkpoint.read_latest(latest)
+    history, epoch, ends = state["history"], trained.epoch, state["settings"]
     if len(history) < epoch or history[epoch - 1]["val_acc"] != best["best_valid_acc"]:
         raise UserError(f"{latest} is not the training of {path}: their accuracies in epoch {epoch} differ")
+    if len(history) < ends["epochs"] and state["epochs_since_best"] < ends["train_patience"]:
+        raise UserError(f"{latest} was stopped after {len(history)} of {ends['epochs']} epochs: --resume=True goes on")
     return trained, history
 
 
