@@ -688,8 +688,10 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
-    for flag in FLAGS:  # with --weights, the file may say the data set
-        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and not config.weights:
+    uses = not config.is_train or config.predict or config.export or config.export_onnx
+    for flag in FLAGS:  # where --weights are used, the file may say the data set
+        named = config.weights and uses
+        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and not named:
             raise UserError(
                 f"--{flag.name}={getattr(config, flag.name)} is for --dataset={' or '.join(flag.only)}, and this is "
                 f"--dataset={config.dataset}"

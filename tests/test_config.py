@@ -267,6 +267,7 @@ def test_choices_that_have_to_be_there():
         (["--json"], ["json", "predict"]),
         (["--invert=False"], ["invert", "predict"]),
         (["--image_size=32"], ["image_size", "folder", "mnist"]),
+        (["--image_size=32", "--weights=FILE"], ["image_size", "folder", "mnist"]),
         (["--source=fashion_mnist"], ["source", "mnist", "translated_mnist or cluttered_mnist"]),
         (["--canvas_size=100", "--dataset=folder"], ["canvas_size", "folder", "canvas"]),
         (["--num_clutter=3", "--preset=translated"], ["num_clutter", "cluttered_mnist", "translated_mnist"]),
