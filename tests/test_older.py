@@ -83,6 +83,10 @@ def test_older_training_is_published_if_a_preset_trains_so(place, tiny_mnist, mo
     recipe = {**{name: int(value) for name, value in recipe.items()}, "batch_size": 16, "limit": 64, "epochs": 2}
     recipe["init_lr"] = 0.01
     monkeypatch.setitem(PRESETS, "mnist", PRESETS["mnist"]._replace(flags=recipe))
+    with pytest.raises(UserError, match="was stopped after 1 of 2 epochs: --resume=True goes on"):
+        publish.main(arguments)
+    flags = ["--batch_size=16", "--limit=64", "--epochs=2", "--init_lr=0.01", "--use_gpu=False", "--resume=True"]
+    main.main(get_config([*SIZES, *flags, *folders(place, tiny_mnist.folder)]))
     publish.main(arguments)
     model = published.load("mnist")
     ema = checkpoint.read(best)["ema"]

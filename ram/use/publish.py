@@ -29,6 +29,7 @@ from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError, make_folder
 
 LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
+BEST = "_model_best.pdparams"  # the end of a best checkpoint's name
 ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
 
 
@@ -65,6 +66,7 @@ def publish(
     if not force and any(map(os.path.lexists, (target, facts_path(target)))):
         raise UserError(f"{target} is published already; --force replaces it")
     check_recipe(trained, preset, variant, config.random_seed)
+    check_finished(latest_of(path))
     whole = not variant and config.random_seed == 1
     for precision in (np.float32, np.float16) if whole else (np.float16,):
         rounded = {key: np.ascontiguousarray(value, precision) for key, value in trained.weights.items()}
@@ -127,20 +129,29 @@ def read_training(path: str) -> tuple[Trained, list[dict]]:
     Raises:
         UserError: they cannot be read, or do not belong together.
     """
-    ending = "_model_best.pdparams"
-    if not path.endswith(ending):
-        raise UserError(f"{path} is no best checkpoint of a training, <run>{ending}")
+    if not path.endswith(BEST):
+        raise UserError(f"{path} is no best checkpoint of a training, <run>{BEST}")
     trained, best = read(path), checkpoint.read(path)
     if best.get("format") != checkpoint.FORMAT:
         raise UserError(f"{path} was written by another program; only trainings of this one are published")
-    latest = path[: -len(ending)] + "_ckpt.pdparams"
-    state = checkpoint.read_latest(latest)
-    history, epoch, ends = state["history"], trained.epoch, state["settings"]
+    latest = latest_of(path)
+    history, epoch = checkpoint.read_latest(latest)["history"], trained.epoch
     if len(history) < epoch or history[epoch - 1]["val_acc"] != best["best_valid_acc"]:
         raise UserError(f"{latest} is not the training of {path}: their accuracies in epoch {epoch} differ")
-    if len(history) < ends["epochs"] and state["epochs_since_best"] < ends["train_patience"]:
-        raise UserError(f"{latest} was stopped after {len(history)} of {ends['epochs']} epochs: --resume=True goes on")
     return trained, history
+
+
+def latest_of(best: str) -> str:
+    """Name the latest checkpoint of the training of a best one."""
+    return best.removesuffix(BEST) + "_ckpt.pdparams"
+
+
+def check_finished(latest: str) -> None:
+    """Raise UserError where a training was stopped before its last epoch, and before its patience was out."""
+    state = checkpoint.read_latest(latest)
+    done, ends = len(state["history"]), state["settings"]
+    if done < ends["epochs"] and state["epochs_since_best"] < ends["train_patience"]:
+        raise UserError(f"{latest} was stopped after {done} of {ends['epochs']} epochs: --resume=True goes on")
 
 
 def errors(config: argparse.Namespace, trained: Trained) -> dict:
