@@ -29,7 +29,8 @@ from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
 from utils import UserError, make_folder
 
 LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
-BEST = "_model_best.pdparams"  # the end of a best checkpoint's name
+# The end of a best checkpoint's name.
+BEST = "_model_best.pdparams"
 ROLLOUTS = (1, 10)  # the numbers of rollouts M that errors are published for
 
 
