@@ -139,13 +139,14 @@ def write(path: str | None, figures: dict | list) -> None:
     Raises:
         UserError: the file cannot be written, or is there and holds something else.
     """
-    if path and os.path.lexists(path):
+    if not path:
+        return
+    if os.path.lexists(path):
         with file_access("read", path), open(path, "rb") as file:
             if file.read(1) not in (b"", b"{", b"["):
                 raise UserError(f"{path} holds no figures of an earlier measurement: name another file by --json")
-    if path:
-        with file_access("write", path), open(path, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=2)
+    with file_access("write", path), open(path, "w", encoding="utf-8") as file:
+        json.dump(figures, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -688,10 +688,10 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
-    uses = not config.is_train or config.predict or config.export or config.export_onnx
-    for flag in FLAGS:  # where --weights are used, the file may say the data set
-        named = config.weights and uses
-        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and not named:
+    trains = config.is_train and not (config.predict or config.export or config.export_onnx)
+    own_data = trains or not config.weights  # else the file of the weights may say the data set
+    for flag in FLAGS:
+        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and own_data:
             raise UserError(
                 f"--{flag.name}={getattr(config, flag.name)} is for --dataset={' or '.join(flag.only)}, and this is "
                 f"--dataset={config.dataset}"
@@ -700,10 +700,8 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     return config
 
 
-def check(config: argparse.Namespace) -> None:
-    """Raise UserError where values do not go together."""
-    if config.min_lr > config.init_lr:
-        raise UserError(f"--min_lr={config.min_lr} is above --init_lr={config.init_lr}; it must not be")
+def check_widest_patch(config: argparse.Namespace) -> None:
+    """Raise UserError where the widest patch of a retina is wider than any image may be."""
     widest = config.patch_size * config.glimpse_scale ** (config.num_patches - 1)
     if widest > MAX_SIDE:
         raise UserError(
@@ -711,6 +709,13 @@ def check(config: argparse.Namespace) -> None:
             f"--num_patches={config.num_patches} - 1 is {widest} pixels, the width of the widest patch: "
             f"at most {MAX_SIDE}"
         )
+
+
+def check(config: argparse.Namespace) -> None:
+    """Raise UserError where values do not go together."""
+    if config.min_lr > config.init_lr:
+        raise UserError(f"--min_lr={config.min_lr} is above --init_lr={config.init_lr}; it must not be")
+    check_widest_patch(config)
     if config.glimpse_network == "conv" and config.patch_size < 5:
         raise UserError(
             f"--glimpse_network=conv needs --patch_size=5 or more, not {config.patch_size}: it does not pad"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from config import Parser, bool_or_auto, number, str2bool
-from utils import MAX_SIDE, UserError
+from config import Parser, bool_or_auto, check_widest_patch, number, str2bool
+from utils import UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.
 FREE = ("is_train", "resume", "watch", "num_games", "weights", "ckpt_dir", "logs_dir", "save_freq")
@@ -119,12 +119,7 @@ def check(config: argparse.Namespace) -> None:
     c = config
     if c.full_screen and c.policy == "random":
         raise UserError("--full_screen=True sees everything: there is nothing to choose for --policy=random")
-    widest = c.patch_size * c.glimpse_scale ** (c.num_patches - 1)
-    if widest > MAX_SIDE:
-        raise UserError(
-            f"--patch_size={c.patch_size} * --glimpse_scale={c.glimpse_scale} to the power of "
-            f"--num_patches={c.num_patches} - 1 is {widest} pixels, the width of the widest patch: at most {MAX_SIDE}"
-        )
+    check_widest_patch(c)
     if not c.resume:  # else after the settings of the checkpoint are adopted
         check_sizes(c)
     if c.resume and not (c.is_train and c.watch is None):
