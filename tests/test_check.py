@@ -140,7 +140,7 @@ def test_unit_within_rounding_of_zero_is_no_difference():
         plain = model.sensor.fc1(model.sensor.retina.foveate(images.astype("float32") / 255, tape.l[0]))
     found = 0
     for unit in range(12):
-        for image in range(7):
+        for image in range(0, 7, 3):
             model.sensor.fc1.bias.set_value(np.eye(12, dtype="float32")[unit] * -float(plain[image, unit]))
             loss = lambda rollout: hybrid_loss(rollout, labels, 1.0)[0]  # noqa: E731
             found += compare(model, images, noise, loss) is not None

@@ -544,6 +544,7 @@ def test_hostile_file_is_refused(dangerous, number):
     assert not (dangerous / "canary").exists()
 
 
+@helpers.long_test()
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from /proc")
 def test_hostile_files_are_refused_in_bounded_memory(dangerous):
     script = """

@@ -97,7 +97,10 @@ def exported(tmp_path_factory):
 # ---- what is computed
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ["plain", "convolutions in the glimpse network"]
+
+
+@pytest.mark.parametrize("case", [*QUICK, *long_test(*(case for case in CASES if case not in QUICK))])
 def test_export_does_what_the_model_does(case, tmp_path, capsys):
     trained, folder = Trained(tmp_path, case), tmp_path / "new" / "export"
     trained.export(f"--export={folder}")
@@ -189,6 +192,7 @@ def test_what_cannot_be_exported_is_an_error(trained, tmp_path, monkeypatch):
 # ---- the script
 
 
+@long_test()
 def test_script_runs_an_export_without_the_project(tmp_path):
     trained, own = Trained(tmp_path, "lstm, three patches, unit_pixels, colour"), tmp_path / "elsewhere"
     own.mkdir()

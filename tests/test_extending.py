@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, long_test
 
 import data_loader
 import main
@@ -71,6 +71,7 @@ def test_a_new_core_trains(run):
     assert not np.array_equal(untrained.rnn.h2h.weight.numpy(), first)
 
 
+@long_test()
 def test_a_new_data_set_is_learned(run):
     right, count = re.findall(r"Test Acc: (\d+)/(\d+)", run(DATA))[-1]
     assert count == "500" and int(right) > 400  # of three colors: guessing is 167

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import pytest
 import safetensors.numpy
-from helpers import folders
+from helpers import folders, long_test
 from test_main import ROOT, Place
 
 import main
@@ -203,6 +203,7 @@ def run_program(path, *arguments):
     return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@long_test()
 def test_program_keeps_its_own_modules_of_the_same_names(trained, tmp_path):
     done = run_program(write_program(tmp_path, PROGRAM), trained.best)
     assert done.returncode == 0 and "caught: " in done.stdout and "absent.pdparams" in done.stdout, done.stderr

@@ -529,7 +529,7 @@ def accuracy_after_training(seed, frozen, steps=600, batch=128):
     return np.mean(rollout.log_probs.numpy().argmax(1) == labels[4000:])
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["learned", "frozen"])
+@pytest.mark.parametrize("frozen", [False, *long_test(True)], ids=["learned", "frozen"])
 @pytest.mark.parametrize("seed", [1, *long_test(2)])
 def test_looking_at_the_right_place_is_learned_and_only_with_the_locator(seed, frozen):
     """Guessing is right half of the time, and so is, nearly, whoever looks anywhere."""

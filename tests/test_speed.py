@@ -41,6 +41,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
+@long_test()
 def test_a_python_without_torch_is_one_line(checkout):
     try:
         import torch  # noqa: F401

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT, easy_images, same, without_seconds
+from helpers import ROOT, easy_images, long_test, same, without_seconds
 
 import trainer as trainer_module
 from config import FLAGS, get_config
@@ -287,10 +287,12 @@ def resumed(state, *flags):
         ["--policy=random"],
         ["--core=lstm"],
         ["--glimpse_network=conv", "--num_patches=2"],
-        ["--optimizer=sgd", "--clip_norm=1"],
         ["--optimizer=momentum", "--clip_value=0.1"],
-        ["--optimizer=rmsprop"],
-        ["--optimizer=adadelta", "--init_lr=0.5"],
+        *long_test(
+            ["--optimizer=sgd", "--clip_norm=1"],
+            ["--optimizer=rmsprop"],
+            ["--optimizer=adadelta", "--init_lr=0.5"],
+        ),
     ],
     ids=" ".join,
 )

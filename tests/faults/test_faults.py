@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 from conftest import one_line
-from helpers import same
+from helpers import long_test, same
 from test_data_sources import NAMES, Tiny
 from test_main import RUN, Place
 
@@ -396,7 +396,7 @@ def test_second_process_on_a_run_is_refused(run, undisturbed, dice, number):
     assert same(run.finish(), undisturbed)
 
 
-@pytest.mark.parametrize("own", ["ckpt", "logs"])
+@pytest.mark.parametrize("own", ["ckpt", *long_test("logs")])
 def test_second_process_that_shares_but_one_folder_is_refused_too(run, undisturbed, own):
     """Else it would move the log or the pictures of the first aside, and both would write to one."""
     first = run.start()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, long_test
 
 from ram.data.sources import DATASETS
 
@@ -127,7 +127,7 @@ def test_downloads_are_encrypted_and_pinned():
     assert len(set(digests)) == len(digests)
 
 
-@pytest.mark.parametrize("umask", [0o077, 0o027, 0o002], ids=oct)
+@pytest.mark.parametrize("umask", [0o027, *long_test(0o077, 0o002)], ids=oct)
 def test_files_have_the_users_umask(run, umask):
     flags = ["--epochs=1", "--limit=32", "--show_sample"]
     status, _, err = run.call(*flags, setup=f"import os; os.umask({umask}); os.environ.pop('DISPLAY', None)")
