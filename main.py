@@ -140,12 +140,15 @@ def test(config):
     """Evaluate the weights that `find` finds on the test images, print the result and return it as an `Evaluation`."""
     from data_loader import get_test
     from ram.build import build
+    from ram.data.own import check_test_share
     from ram.evaluation import by_class, evaluate
     from ram.resume import check_same_start
 
     trained = find(config)
     with processes.first_alone():
         split = get_test(config, {} if trained.data is None else trained.data)
+    if config.weights:  # the name of a run holds its own share of test images
+        check_test_share(config, trained.settings, split.about, trained.data)
     write_skipped(RunFiles(config).skipped, split.skipped)
     model = build(fitted(trained, split), config)
     check_same_start(config, model, [split])

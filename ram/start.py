@@ -10,6 +10,7 @@ import numpy as np
 from config import CANVASES, OWN
 from data_loader import CANVAS_SPLIT_SEED, Split, held_out
 from ram.data import kept
+from ram.data.own import same_images
 from ram.data.shares import draw_by_class
 from ram.runs import checkpoint, published
 from ram.runs.origin import Origin
@@ -35,6 +36,14 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
         raise UserError(f"{config.weights} cannot start this training: {error}") from None
     config.started_from = origin(trained)._asdict()
     print(f"[*] Starting from the weights in {config.weights}{others and ', but for ' + others}")
+    theirs = trained.settings.get("test_size", config.test_size)
+    of_these = config.dataset == "folder" and trained.data and same_images(train.about, kept.check(trained.data))
+    if of_these and theirs != config.test_size:
+        print(
+            f"[!] these weights were trained with --test_size={theirs} of the same images: among the test and "
+            "validation images of this training may be some that they were trained on"
+        )
+        return
     seen = count_seen(trained, config, train, valid)
     if seen:
         print(
@@ -81,8 +90,7 @@ def rows_of_own(data: object, theirs, train: Split, valid: Split) -> np.ndarray:
     labels = np.full(len(train.images), -1)
     for split in (train, valid):
         labels[split.rows[: len(split)]] = split.labels
-    changed = kept.differences(train.about.get("train", {}), kept.check(data).get("train", {}))
-    if changed or (labels < 0).any():
+    if not same_images(train.about, kept.check(data)) or (labels < 0).any():
         return np.arange(0)
     return draw_by_class(labels, theirs.valid_size, "split", theirs.random_seed)[0]
 

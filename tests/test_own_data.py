@@ -1075,3 +1075,19 @@ def test_names_with_line_breaks_stay_in_one_line(tmp_path, place):
     assert "5x5" in place.refuse(data)
     (data / "train" / "c" / "odd\nsize.png").write_bytes(b"none")
     assert "odd\\nsize.png" in place.refuse(data)
+
+
+def test_13_a_model_is_not_tested_on_images_that_it_was_trained_on(tmp_path, place):
+    data = tmp_path / "set"
+    write_classes(data, {"a": 30, "b": 20})
+    place.run(data)
+    (path,) = (place.root / "ckpt").glob("*model_best.pdparams")
+    test = [f"--weights={path}", "--is_train=False"]
+    assert "/10 (" in place.run(data, *test)
+    assert "/5 (" in place.run(data, *test, "--test_size=0.1")
+    refusal = place.refuse(data, *test, "--test_size=0.5")
+    assert "--test_size=0.5 takes images that" in refusal and "held out 0.2 of them" in refusal
+    out = place.run(data, f"--weights={path}", "--test_size=0.3")
+    assert "[!] these weights were trained with --test_size=0.2 of the same images" in out
+    write_classes(tmp_path / "others", {"a": 12, "b": 10})  # of which any share may be tested
+    assert "/11 (" in place.run(tmp_path / "others", *test, "--test_size=0.5")

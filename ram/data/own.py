@@ -78,6 +78,11 @@ def layout_of(config: Namespace) -> Layout:
     return Layout(config.data_dir, config.follow_links, config.test_size)
 
 
+def same_images(now: dict, then: dict) -> bool:
+    """Tell whether a model's training images, of class folders alone all images, are those of a data set."""
+    return "train" in now and not kept.differences(now["train"], then.get("train", {}))
+
+
 def note(lines: Iterable[str]) -> None:
     """Print lines, each once, from one of several processes."""
     if processes.is_first():
@@ -94,6 +99,26 @@ def _check_test_size(config: Namespace, why: str) -> None:
     """Raise UserError if a share of test images is asked of data that say themselves which these are."""
     if config.test_size != TEST_SIZE and "test_size" in config.explicit:  # not where a model's is only adopted
         raise UserError(f"--test_size={config.test_size} is for class folders alone, and {why}")
+
+
+def check_test_share(config: Namespace, theirs: dict, now: dict, then: dict | None) -> None:
+    """Check that a model is not tested on images that it was trained on.
+
+    Args:
+        config: test_size and dataset are used, and weights for the message.
+        theirs: the settings of the training; without test_size, it is not known what was held out.
+        now: what is to be kept of the data set, of which config.test_size is tested.
+        then: what the model has kept of the one that it was trained on, already checked.
+
+    Raises:
+        UserError: they are the same images, and fewer of them were held out from the training.
+    """
+    held = theirs.get("test_size", config.test_size)
+    if config.dataset == "folder" and config.test_size > held and same_images(now, then or {}):
+        raise UserError(
+            f"--test_size={config.test_size} takes images that {config.weights} was trained on, which held out {held} "
+            "of them; leave it out"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------- image files
