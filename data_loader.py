@@ -21,7 +21,7 @@ from ram.data.folders import Part
 from ram.data.shares import draw_by_class
 from ram.data.sources import DATASETS, fetch
 from ram.data.transforms import add_saturating, inverse_maps, portable_integers, shift_images, warp_images
-from utils import UserError, generator
+from utils import UserError, generator, printable
 
 CLUTTER = 8  # pixels: height and width of a piece of clutter
 CANVAS_SPLIT_SEED = 1  # holds out the same images for every seed, so that validation canvases are the same, too
@@ -291,6 +291,9 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     valid_images, valid_labels, _ = parts.get("valid", parts["train"])
     canvas = config.dataset in CANVASES
     if "valid" in parts:
+        if "valid_size" in config.explicit:
+            of_its_own = f"{printable(config.data_dir)} has validation images"
+            own.note([f"[!] --valid_size={config.valid_size} is not used: {of_its_own}"])
         train_rows, valid_rows = np.arange(len(images)), np.arange(len(valid_images))
     elif about.get("by_class"):
         train_rows, valid_rows = draw_by_class(labels, config.valid_size, "split", config.random_seed)

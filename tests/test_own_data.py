@@ -512,6 +512,8 @@ def test_06_own_validation_images_are_compared_on_resume(tmp_path, place, pets):
     write(pets / "val" / "cat" / "one more.png")
     assert "the validation images" in place.refuse(pets, "--resume=True", "--epochs=2")
     place.run(pets, "--is_train=False")  # they decide on nothing that is tested
+    shutil.rmtree(place.root / "ckpt")
+    assert "--valid_size=0.3 is not used" in place.run(pets, "--valid_size=0.3")
 
 
 def test_06_folders_of_one_name_are_told_apart_at_the_test(tmp_path, place, pets):
