@@ -232,9 +232,12 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     assert [results["tests"][i]["errors"] for i in changed] == [[0.5] * 5, [0.51], [0.5]]
     assert {results["tests"][i]["preset"] for i in changed} == {"mnist7"}
     assert len(results["tests"]) == len(RESULTS["tests"]) and results["trainings"] == RESULTS["trainings"]
-    new = {**RESULTS["trainings"][0], "seed": 2}
-    rows = add_row.placed(RESULTS["trainings"], [new])
-    assert rows == [RESULTS["trainings"][0], new, *RESULTS["trainings"][1:]]
+    trainings = RESULTS["trainings"]
+    new = {**trainings[0], "seed": 99}
+    rows = add_row.placed(trainings, [new])
+    at = rows.index(new)
+    assert 0 < at == len([row for row in trainings if errors.training_name(row) == errors.training_name(new)])
+    assert [*rows[:at], *rows[at + 1 :]] == trainings
     assert add_row.placed(rows, [new]) == rows
 
 
