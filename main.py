@@ -19,6 +19,7 @@ import io
 import sys
 
 from config import OWN, data_set, get_config
+from ram.data.shares import TEST_SIZE
 from ram.runs import checkpoint, published, seeds
 from ram.runs.files import RunFiles, locked, move_aside, refuse_links, write_skipped
 from ram.runs.find import find
@@ -148,7 +149,7 @@ def test(config):
     with processes.first_alone():
         split = get_test(config, {} if trained.data is None else trained.data)
     if config.weights:  # the name of a run holds its own share of test images
-        check_test_share(config, trained.settings, split.about, trained.data)
+        check_test_share(config, float(trained.settings.get("test_size", TEST_SIZE)), split.about, trained.data)
     write_skipped(RunFiles(config).skipped, split.skipped)
     model = build(fitted(trained, split), config)
     check_same_start(config, model, [split])

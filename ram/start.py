@@ -36,11 +36,10 @@ def start_from_file(config, trainer, train: Split, valid: Split) -> None:
         raise UserError(f"{config.weights} cannot start this training: {error}") from None
     config.started_from = origin(trained)._asdict()
     print(f"[*] Starting from the weights in {config.weights}{others and ', but for ' + others}")
-    theirs = trained.settings.get("test_size", config.test_size)
-    of_these = config.dataset == "folder" and trained.data and same_images(train.about, kept.check(trained.data))
-    if of_these and theirs != config.test_size:
+    held = other_share(trained, config, train)
+    if held is not None:
         print(
-            f"[!] these weights were trained with --test_size={theirs} of the same images: among the test and "
+            f"[!] these weights were trained with --test_size={held} of the same images: among the test and "
             "validation images of this training may be some that they were trained on"
         )
         return
@@ -61,6 +60,15 @@ def origin(trained: Trained) -> Origin:
     return Origin(
         os.path.basename(trained.path), sha256, presets[0] if presets else None, seed if type(seed) is int else None
     )
+
+
+def other_share(trained: Trained, config, train: Split) -> float | None:
+    """Return the share of these images that was held out from another training for its test; None if it is the same."""
+    of_these = config.dataset == "folder" and trained.has_settings and trained.data
+    if not of_these or not same_images(train.about, kept.check(trained.data)):
+        return None
+    held = published.trained_as(trained.settings, trained.path).test_size
+    return held if held != config.test_size else None
 
 
 def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:

@@ -101,19 +101,18 @@ def _check_test_size(config: Namespace, why: str) -> None:
         raise UserError(f"--test_size={config.test_size} is for class folders alone, and {why}")
 
 
-def check_test_share(config: Namespace, theirs: dict, now: dict, then: dict | None) -> None:
+def check_test_share(config: Namespace, held: float, now: dict, then: dict | None) -> None:
     """Check that a model is not tested on images that it was trained on.
 
     Args:
         config: test_size and dataset are used, and weights for the message.
-        theirs: the settings of the training; without test_size, it is not known what was held out.
+        held: the share of each class that was held out from the training, for its test.
         now: what is to be kept of the data set, of which config.test_size is tested.
         then: what the model has kept of the one that it was trained on, already checked.
 
     Raises:
         UserError: they are the same images, and fewer of them were held out from the training.
     """
-    held = theirs.get("test_size", config.test_size)
     if config.dataset == "folder" and config.test_size > held and same_images(now, then or {}):
         raise UserError(
             f"--test_size={config.test_size} takes images that {config.weights} was trained on, which held out {held} "
