@@ -522,16 +522,17 @@ def test_a_digit_is_placed_on_a_canvas_with_clutter(opened, server):
     page.settled()
     if page.tab.locator(".message").is_visible():
         pytest.skip("MNIST is not here")
-    seen = [page.tab.locator(".eye").evaluate("canvas => canvas.toDataURL()")]
+    seen = [""]
 
     def moved():
         page.looked()
         seen.append(page.tab.locator(".eye").evaluate("canvas => canvas.toDataURL()"))
         return seen[-1] != seen[-2]
 
-    for key, value in (("x", "0"), ("y", "32"), ("pieces", "12")):
+    # It is placed anywhere first, so perhaps in the very corner that is asked for below.
+    for key, value in (("x", "16"), ("y", "16"), ("x", "0"), ("y", "32"), ("pieces", "12")):
         page.tab.locator(f"[data-place={key}]").fill(value)
-        assert moved(), key
+        assert moved() or value == "16", key
     page.press("[data-do=clutter]")
     assert moved()
     page.tab.locator("[data-place=pieces]").fill("0")
