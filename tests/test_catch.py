@@ -375,7 +375,7 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", *long_test("SIGTERM")])
+@pytest.mark.parametrize("how", long_test("SIGKILL", "SIGTERM"))
 def test_a_stopped_training_goes_on_to_the_same_bits(undisturbed, tmp_path, how):
     command = [
         sys.executable,

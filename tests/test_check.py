@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+from helpers import long_test
 from paddle import nn
 from test_trainer import Training
 
@@ -131,6 +132,7 @@ def test_tests_and_predictions_of_an_edited_network_are_plain(monkeypatch, capsy
     assert not model.fast and "GlimpseNetwork.forward differs" in capsys.readouterr().out
 
 
+@long_test()
 def test_unit_within_rounding_of_zero_is_no_difference():
     """A unit of fc1 that is at zero but for rounding for one image is active in one of the two rollouts alone."""
     model, images, labels, noise = make()

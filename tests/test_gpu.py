@@ -9,7 +9,7 @@ import sys
 
 import paddle
 import pytest
-from helpers import ROOT
+from helpers import ROOT, long_test
 
 from ram.system import cpu, gpu
 
@@ -30,6 +30,7 @@ def call(tmp_path, *flags, **variables):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@long_test()
 @cpu_build
 def test_build_for_cpus_says_that_it_is_one(tmp_path):
     done = call(tmp_path)

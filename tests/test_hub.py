@@ -209,6 +209,7 @@ def test_program_keeps_its_own_modules_of_the_same_names(trained, tmp_path):
     assert done.returncode == 0 and "caught: " in done.stdout and "absent.pdparams" in done.stdout, done.stderr
 
 
+@long_test()
 def test_imports_inside_functions_are_the_projects_own(trained, tmp_path):
     code = """
     import os, sys

@@ -544,6 +544,7 @@ def test_damaged_checkpoint_is_refused_with_the_way_out(place):
 # ---- processes and signals
 
 
+@long_test()
 def test_commands_work_from_anywhere_and_leave_the_checkout_alone(tmp_path, tiny_mnist):
     checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
     checkout.mkdir(), elsewhere.mkdir()

@@ -287,8 +287,8 @@ def resumed(state, *flags):
         ["--policy=random"],
         ["--core=lstm"],
         ["--glimpse_network=conv", "--num_patches=2"],
-        ["--optimizer=momentum", "--clip_value=0.1"],
         *long_test(
+            ["--optimizer=momentum", "--clip_value=0.1"],
             ["--optimizer=sgd", "--clip_norm=1"],
             ["--optimizer=rmsprop"],
             ["--optimizer=adadelta", "--init_lr=0.5"],

@@ -159,6 +159,7 @@ def test_file_system_that_is_full_is_told_and_costs_nothing(run, undisturbed, di
         assert same(run.finish(), undisturbed)
 
 
+@long_test()
 def test_standard_output_that_is_full_is_told(run, undisturbed):
     assert run.call("--epochs=2")[0] == 0
     process = run.start("--resume=True", out="/dev/full")
