@@ -164,10 +164,10 @@ def test_a_model_with_convolutions_stands_below_the_one_without(monkeypatch):
     shared = [{**test, "preset": "mnist7-conv"} for test in RESULTS["tests"] if test["preset"] == "mnist7"]
     monkeypatch.setitem(tables.RESULTS, "trainings", [*models, {**first, "preset": "mnist7-conv"}])
     monkeypatch.setitem(tables.RESULTS, "tests", [*RESULTS["tests"], *shared])
-    for written, name in ((tables.results, "| MNIST | 8x8 | 7 |"), (tables.results_short, "| MNIST, 8x8 | 7 |")):
+    for written, retina in ((tables.results, " | 8x8 | 7 |"), (tables.results_short, ", 8x8 | 7 |")):
         rows = written("en").splitlines()
-        (place,) = (i for i, row in enumerate(rows) if row.startswith("| MNIST, with convolutions"))
-        assert rows[place - 1].startswith(name)
+        (place,) = (i for i, row in enumerate(rows) if row.startswith(f"| MNIST, with convolutions{retina}"))
+        assert rows[place - 1].startswith(f"| MNIST{retina}")
         assert f"| {mean(measured(('mnist7', 1), 'sampled', 1)['errors']):.2f} +- " in rows[place]
 
 
