@@ -546,10 +546,17 @@ def catch_state(page: Page) -> dict:
     return page.tab.locator(".tab.catch").evaluate("element => ({...element.dataset})")
 
 
+GAME = """wanted => {
+  const tab = document.querySelector(".tab.catch"), text = (name) => tab.querySelector(name).innerText;
+  if (!tab || Object.entries(wanted).some(([key, value]) => tab.dataset[key] !== value)) return null;
+  return {...tab.dataset, line: text(".game-line"), score: text(".score")};
+}"""
+
+
 def wait_for_game(page: Page, **wanted: str) -> dict:
-    """Wait until the tab of Catch is in a state."""
-    page.tab.wait_for_selector(".tab.catch" + "".join(f"[data-{k}='{v}']" for k, v in wanted.items()), timeout=30_000)
-    return catch_state(page)
+    """Wait until the tab of Catch is in a state; what it says then is asked for at once, for it may go on."""
+    wanted = {key: str(value) for key, value in wanted.items()}
+    return page.tab.wait_for_function(GAME, arg=wanted, timeout=30_000).json_value()
 
 
 @pytest.mark.parametrize("size, language", [(DESKTOP, "en-US"), (PHONE, "zh-CN")])
@@ -581,9 +588,10 @@ def test_the_network_plays_catch(opened, server, size, language):
     assert max(unreached) > 100 + 10 * before, "what the retina does not reach"
     page.tab.select_option(".game-speed", "4")
     page.press("[data-game=play]")
-    caught = wait_for_game(page, ended="yes")["caught"] == "yes"
-    assert page.text(".game-line") == words["caught" if caught else "missed"]
-    assert page.text(".score") == words["itsScore"].format(itsCaught=int(caught), itsGames=1)
+    over = wait_for_game(page, ended="yes")
+    caught = over["caught"] == "yes"
+    assert over["line"] == words["caught" if caught else "missed"]
+    assert over["score"] == words["itsScore"].format(itsCaught=int(caught), itsGames=1)
     wait_for_game(page, ended="no", playing="yes")  # the next game begins by itself
     page.press("[data-plays=sampled]")
     page.tab.wait_for_function("() => document.querySelector('.score').innerText.includes('2')", timeout=30_000)

@@ -55,7 +55,7 @@ function animate(step) {
     if (!root.isConnected) return;
     requestAnimationFrame(tick);
     if (now - before < 25) return; // no more than 40 pictures in a second: phones last longer
-    step(now - before);
+    step(Math.min(now - before, 80)); // after a stall it goes on where it was: what moves is never skipped
     before = now;
   }
   requestAnimationFrame(tick);
