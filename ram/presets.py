@@ -82,7 +82,10 @@ PRESETS = {
         core="lstm", hidden_size=192, loc_hidden=64,  # finding needs memory
         glimpse_network="conv", glimpse_hidden=256,  # fewer weights than without convolutions and with 512 units
         std=0.4, std_end=0.05,  # a wide search that settles
-        reinforce_core=0.0, reward="right",  # the classification alone trains core and glimpse network
+        first_reach=0.3,  # the first glimpse is near the middle, from where coarse patches show where the digit is
+        pixel_std=0.3,  # coarse patches are dim
+        reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
+        reward="probability",
         epochs=100,
     )),
     "cluttered60-conv": Preset("cluttered60 with a convolutional glimpse network", dict(
