@@ -3,8 +3,7 @@
     python -m ram.use.publish ckpt/ram_6_8x8_1_model_best.pdparams --name=mnist
     python -m ram.use.publish ckpt/ram_4_8x8_1_model_best.pdparams --name=mnist --variant=glimpses4
 
-Weights that would be too large in float32 are published in float16, and so are variants and other seeds than 1, which
-are many; the errors are those of the rounded weights.
+Weights are published in float16, half the size, and the errors are those of the rounded weights.
 """
 
 from __future__ import annotations
@@ -68,15 +67,11 @@ def publish(
         raise UserError(f"{target} is published already; --force replaces it")
     check_recipe(trained, preset, variant, config.random_seed)
     check_finished(latest_of(path))
-    whole = not variant and config.random_seed == 1
-    for precision in (np.float32, np.float16) if whole else (np.float16,):
-        rounded = {key: np.ascontiguousarray(value, precision) for key, value in trained.weights.items()}
-        data = save(rounded)
-        if len(data) <= LARGEST:
-            break
-    else:
+    rounded = {key: np.ascontiguousarray(value, np.float16) for key, value in trained.weights.items()}
+    data = save(rounded)
+    if len(data) > LARGEST:
         raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
-    # The errors are measured with the weights in the file, which are rounded.
+    # The errors are measured with the weights in the file.
     trained = trained._replace(weights={key: value.astype(np.float32) for key, value in rounded.items()})
     config.data_dir = data_dir
     facts = {
