@@ -89,7 +89,7 @@ def test_older_training_is_published_if_a_preset_trains_so(place, tiny_mnist, mo
     main.main(get_config([*SIZES, *flags, *folders(place, tiny_mnist.folder)]))
     publish.main(arguments)
     model = published.load("mnist")
-    ema = checkpoint.read(best)["ema"]
+    ema = {name: value.astype(np.float16) for name, value in checkpoint.read(best)["ema"].items()}
     assert all(np.array_equal(model.weights[name], ema[name]) for name in ema) and model.settings["hidden_size"] == 4
 
 
