@@ -206,6 +206,7 @@ def test_a_published_pair(folder, trained, name, tiny_mnist):
     best = checkpoint.read(str(trained / "ckpt" / f"{RUNS[name]}_model_best.pdparams"))
     rounded = {key: value.astype(np.float16).astype(np.float32) for key, value in best["ema"].items()}
     assert same(published.load(name).weights, rounded) and not same(best["ema"], best["model"])
+    assert not same(rounded, best["ema"]), "else the test would not show that weights are rounded"
     assert str(trained) not in (folder / f"{name}.json").read_text()
     log = [json.loads(line) for line in (trained / "logs" / f"{RUNS[name]}.jsonl").read_text().splitlines()]
     assert facts["epoch"] == best["epoch"] and facts["epochs"] == 2
