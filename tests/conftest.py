@@ -27,6 +27,15 @@ def signal_handlers():
         signal.signal(number, handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Where pytest-xdist is installed, two processes share the files of the whole suite; with `-n0` it is one."""
+    option, is_whole = config.option, config.args == config.getini("testpaths")
+    is_open = getattr(option, "numprocesses", 0) is None and not option.usepdb  # there is xdist, and nothing is asked
+    if is_whole and is_open and not hasattr(config, "workerinput"):
+        option.numprocesses, option.dist = 2, "loadfile"
+
+
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="tests/faults: the long version of every row of the table")
     parser.addoption("--fuzz-seconds", type=float, metavar="N", help="tests/faults: fuzz each reader for N seconds")
