@@ -351,6 +351,19 @@ def test_large_models_are_not_published(folder, trained, tiny_mnist, monkeypatch
     assert content(folder) == before
 
 
+def test_weights_that_float16_cannot_hold_are_not_published(folder, trained, tiny_mnist, tmp_path):
+    for name in ("model_best", "ckpt"):
+        shutil.copy(trained / "ckpt" / f"{RUNS['mnist']}_{name}.pdparams", tmp_path)
+    best = tmp_path / f"{RUNS['mnist']}_model_best.pdparams"
+    state, before = checkpoint.read(str(best)), content(folder)
+    state["ema"]["classifier.fc.bias"] = np.float32([1, -7e4, *range(8)])
+    checkpoint.write(str(best), state)
+    with short_presets():
+        line = refusal(publishing.publish, str(best), "mnist", str(tiny_mnist.folder), None, True)
+    assert line.endswith("classifier.fc.bias holds 70000; weights are published in float16, which ends at 65504"), line
+    assert content(folder) == before
+
+
 def test_the_command_lists_what_there_is(folder, capsys):
     assert main.main(get_config(["--preset=help"])) == 0
     lines = capsys.readouterr().out.splitlines()

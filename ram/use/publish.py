@@ -67,7 +67,7 @@ def publish(
         raise UserError(f"{target} is published already; --force replaces it")
     check_recipe(trained, preset, variant, config.random_seed)
     check_finished(latest_of(path))
-    rounded = {key: np.ascontiguousarray(value, np.float16) for key, value in trained.weights.items()}
+    rounded = {key: to_float16(value, f"{path}: {key}") for key, value in trained.weights.items()}
     data = save(rounded)
     if len(data) > LARGEST:
         raise UserError(f"{target} would have {len(data):,} bytes; at most {LARGEST:,} are published")
@@ -96,6 +96,14 @@ def publish(
     if read_facts(target) != facts or not all(same):
         raise UserError(f"{target} does not hold what was written to it")
     print(f"[*] Published {target}, {len(data):,} bytes: {summary(facts)}")
+
+
+def to_float16(value: np.ndarray, name: str) -> np.ndarray:
+    """Round an array. Raises UserError: float16 cannot hold its largest value."""
+    largest, bound = np.abs(value).max(initial=0), np.finfo(np.float16).max
+    if largest > bound:
+        raise UserError(f"{name} holds {largest:g}; weights are published in float16, which ends at {bound:g}")
+    return np.ascontiguousarray(value, np.float16)
 
 
 def check_recipe(trained: Trained, preset: str, variant: str | None, seed: int) -> None:
