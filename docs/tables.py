@@ -216,7 +216,7 @@ def reproductions(language: str) -> str:
     for training in RESULTS["reproductions"]:
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
-        trained = [training["epochs"], training["minutes"]]
+        trained = [training["epochs"], training["minutes"], training["precision"]]
         rows.append([f"`{training['command']}`", *trained, *errors([training], plainly), linked(claim, language)])
     older = RESULTS["older_weights"]
     one, (means,), (ten,) = (test["errors"] for test in older["tests"])
@@ -228,8 +228,8 @@ def reproductions(language: str) -> str:
     }
     found = [written(mean(one), stdev(one)), f"{means:.2f}", f"{ten:.2f}"]
     found.append(sampling_errors(mean(one), ten))
-    rows.append([words[language], older["epochs"], None, *found, None, linked(claim, language)])
-    return table(["command", "epochs", "minutes", *ERRORS, "claim"], rows, language)
+    rows.append([words[language], older["epochs"], None, "float32", *found, None, linked(claim, language)])
+    return table(["command", "epochs", "minutes", "weights", *ERRORS, "claim"], rows, language)
 
 
 FORMATS = {  # of what an ablation measures: its heading and how it is written

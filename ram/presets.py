@@ -74,7 +74,7 @@ PRESETS = {
         augment_share=0.8,  # a warp blurs; a fifth of the digits is as sharp as those of the test
         glimpse_network="conv",
     )),
-    "translated-conv": Preset("translated with a convolutional glimpse network", dict(
+    "translated-conv": Preset("translated with a convolutional glimpse network and cluttered60's settings", dict(
         dataset="translated_mnist", canvas_size=60,
         augment_shift=0,  # where the digit lies is random anyway
         augment_share=0.8,  # a warp blurs; a fifth of the digits is as sharp as those of the test
@@ -186,7 +186,7 @@ PRESETS = {
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
         reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
+        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 and std 0.22, 9 % wrong after ten epochs, with these 7
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -200,7 +200,7 @@ PRESETS = {
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
         reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
+        init_lr=0.003, lr_schedule="linear",  # to 0, as in paper-translated
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -214,7 +214,7 @@ PRESETS = {
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
         reinforce_weight=0.03,  # left open; with 1, the mean runs off the image before a digit is learned
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
-        init_lr=0.003, lr_schedule="linear",  # to 0; with 0.01 the error stays above 13 % until the rate has fallen
+        init_lr=0.003, lr_schedule="linear",  # to 0, as in paper-translated
         epochs=200, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves
@@ -226,7 +226,7 @@ PRESETS = {
         location_mean="tanh", std=0.11, std_end=None,
         core_init="glorot",
         reinforce_core=0.0, reward="right",  # REINFORCE trains the location network alone, for 1 or 0
-        reinforce_weight=0.01,  # the source weighs it 1; here that drives the mean off the image
+        reinforce_weight=0.01,  # the source weighs it 1; then 78 % are wrong after five epochs, with this 11 %
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
         epochs=2000, train_patience=100,

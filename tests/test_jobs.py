@@ -122,7 +122,7 @@ def test_a_run_that_fails_stops_the_others_and_says_why(tmp_path, tiny_mnist):
     (name,) = (path.name for path in (tmp_path / "ckpt").glob("*_ckpt.pdparams"))
     lock = str(tmp_path / "ckpt" / name.replace("_ckpt.pdparams", "_seed2.lock"))
     with checkpoint.RunLock(lock):
-        status, out, errors = place.run("--jobs=3", "--epochs=2000")
+        status, out, errors = place.run("--jobs=3", "--epochs=2000", "--train_patience=2000")  # none ends meanwhile
     assert errors.count("\n") == 1, errors
     line = errors.strip()
     assert status == 2 and line.startswith("main.py: ") and "_seed2 is in use" in line
