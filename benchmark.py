@@ -11,9 +11,9 @@
     python benchmark.py --against=FOLDER         # beside kevinzakka/recurrent-visual-attention, from a checkout
     python benchmark.py --against=FOLDER --quality --against_python=PATH
 
-Each case runs the trainer's own step of the default recipe on real images: drawing them, forward, backward, optimizer
-and weight averaging. Cases take turns, round after round, and medians are given, so that a machine whose speed drifts
-favors none.
+Each case runs the trainer's own step of a preset, most with the paper's networks, on real images: drawing them,
+forward, backward, optimizer and weight averaging. Cases take turns, round after round, and medians are given, so that a
+machine whose speed drifts favors none.
 
 The arithmetic floor: with P = k*C*g*g inputs, h = h_g + h_l and D units, one glimpse takes
 P*h_g + 2*h_l + (h_g + h_l)*h + h*D + D*D multiplications (with an LSTM core 4*(h*D + D*D) at the end), one choice

@@ -298,7 +298,8 @@ GROUPS = {
              help="go on where the run of this name stopped; auto: if it was begun with these very settings, else "
                   "start"),
         Flag("random_seed", number(int, 0, 2**31 - 1), 1, "training",
-             help="seed of everything random: split, weights, order, noise; at test of the noise alone"),
+             help="seed of everything random: split (on canvases always the same), weights, order, noise; "
+                  "at test of the noise alone"),
         Flag("data_dir", path, "./data", "running", mark=HEAD, on_resume=CHANGE, help="folder of the data"),
         Flag("ckpt_dir", path, "./ckpt", "running", on_resume=CHANGE, help="folder of the checkpoints"),
         Flag("logs_dir", path, "./logs/", "running", on_resume=CHANGE, help="folder of the logs"),

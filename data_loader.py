@@ -3,9 +3,10 @@
 Letters in shape comments: B images of a batch, N of a split, A of the file that splits come from, C channels, H x W
 pixels, S pixels of a canvas.
 
-Everything random is a pure function of numbers: which images are held out of (seed), the order of (seed, epoch), how
-image i is augmented or placed of (seed, epoch, i). So there is no state to save, and batch size changes nothing.
-Images stay uint8 from the file to the batch, and every split is an index into the one array of its file.
+Everything random is a pure function of numbers: which images are held out of (seed), on canvases of nothing, the
+order of (seed, epoch), how image i is augmented or placed of (seed, epoch, i). So there is no state to save, and batch
+size changes nothing. Images stay uint8 from the file to the batch, and every split is an index into the one array of
+its file.
 """
 
 from __future__ import annotations

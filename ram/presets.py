@@ -244,6 +244,7 @@ PRESETS = {
         reinforce_weight=0.01,  # as in keras-mnist
         optimizer="momentum", momentum=0.9, nesterov=False, batch_size=20,
         init_lr=0.01, min_lr=1e-5, lr_schedule="linear", lr_decay_epochs=800,
+        clip_norm=5.0,  # the source has no limit; without, the loss is infinite in epoch 86
         epochs=2000, train_patience=200,
         augment_shift=0, augment_rotate=0.0, augment_scale=0.0, augment_shear=0.0,
         ema=0.0,  # the weights themselves

@@ -8,8 +8,9 @@ location, so once the locations are chosen, the T glimpses are an ordinary recur
 locator and the baseliner are ordinary networks on its states, into which the locator's gradient may go on.
 
 - The walk over the glimpses records no graph, just the output of every layer (`Tape`).
-- Backward, only the recurrence itself goes step by step. Everything else, all weight gradients included, is one
-  product over the T*B glimpses of the batch (`States.backward`, `LogDensity.backward`).
+- Backward, only the recurrence itself goes step by step, and the convolutions, if there are any (convolution.py).
+  Everything else, weight gradients included, is one product over the T*B glimpses of the batch (`States.backward`,
+  `LogDensity.backward`).
 - Every bias is spread to one row per image before the walk: equal shapes are added four times faster.
 """
 

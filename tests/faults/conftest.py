@@ -23,7 +23,7 @@ COUNTS = {
     "nohup": (1, 3),
     "disk full": (4, 20),
     "damaged checkpoint": (24, 200),
-    "folder": (3, 10),  # five times read-only, five times vanished
+    "folder": (3, 10),  # each read-only and vanished
     "damaged data": (40, 200),
     "two at once": (1, 5),
     "not finite": (2, 5),
