@@ -31,8 +31,9 @@ def signal_handlers():
 def pytest_cmdline_main(config):
     """Where pytest-xdist is installed, two processes share the files of the whole suite; with `-n0` it is one."""
     option, is_whole = config.option, config.args == config.getini("testpaths")
-    is_open = getattr(option, "numprocesses", 0) is None and not option.usepdb  # there is xdist, and nothing is asked
-    if is_whole and is_open and not hasattr(config, "workerinput"):
+    looks = option.capture == "no" or any(getattr(option, name, False) for name in ("usepdb", "trace", "setupshow"))
+    is_open = getattr(option, "numprocesses", 0) is None and option.dist == "no" and not (option.tx or looks)
+    if is_whole and is_open and not hasattr(config, "workerinput"):  # there is xdist, and nothing is asked
         option.numprocesses, option.dist = 2, "loadfile"
 
 
