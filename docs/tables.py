@@ -228,7 +228,7 @@ def reproductions(language: str) -> str:
     }
     found = [written(mean(one), stdev(one)), f"{means:.2f}", f"{ten:.2f}"]
     found.append(sampling_errors(mean(one), ten))
-    rows.append([words[language], older["epochs"], None, "float32", *found, None, linked(claim, language)])
+    rows.append([words[language], older["epochs"], None, older["precision"], *found, None, linked(claim, language)])
     return table(["command", "epochs", "minutes", "weights", *ERRORS, "claim"], rows, language)
 
 

@@ -99,7 +99,7 @@ def publish(
 
 
 def to_float16(value: np.ndarray, name: str) -> np.ndarray:
-    """Round an array. Raises UserError: float16 cannot hold its largest value."""
+    """Round an array of any shape. Raises UserError: float16 cannot hold its largest value, or one is NaN."""
     largest, bound = np.abs(value).max(initial=0), np.finfo(np.float16).max
     if not largest <= bound:  # or NaN
         raise UserError(f"{name} holds {largest:g}; weights are published in float16, which ends at {bound:g}")
