@@ -435,6 +435,10 @@ def check(config: argparse.Namespace) -> None:
         raise UserError(f"--random_seed={config.random_seed} + --num_runs={config.num_runs} is above 2147483648")
     if config.resume and config.weights and config.is_train:
         raise UserError(f"--weights={config.weights} starts a new training; leave it out to go on with --resume")
+    if config.resume is True and not config.is_train:
+        raise UserError("--resume=True goes on with a training: leave it out, or --is_train=False")
+    if config.predict and config.follow_links:
+        raise UserError("--follow_links=True is for data sets; --predict follows none out of a folder: name the files")
     if not config.predict:
         for name in ("invert", "fit", "save_pictures", "json"):
             if getattr(config, name) != {"invert": None, "json": False}.get(name, True):

@@ -264,6 +264,8 @@ def test_choices_that_have_to_be_there():
         (["--weights="], ["weights"]),
         (["--predict", "a", ""], ["predict"]),
         (["--predict=a", "--resume"], ["predict", "resume"]),
+        (["--is_train=False", "--resume"], ["resume", "is_train"]),
+        (["--predict=a", "--dataset=folder", "--follow_links"], ["predict", "follow_links"]),
         (["--json"], ["json", "predict"]),
         (["--invert=False"], ["invert", "predict"]),
         (["--image_size=32"], ["image_size", "folder", "mnist"]),
