@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None
         if unknown:
-            flag = unknown.split()[0]
+            flag = (unknown.split() or [repr(unknown)])[0]
             options = {option.lower(): option for action in self._actions for option in action.option_strings}
             near = difflib.get_close_matches(flag.split("=")[0].lower(), options, n=1, cutoff=0.5)
             hint = f"; did you mean {options[near[0]]}?" if near else "; --help lists all flags"
@@ -250,7 +250,8 @@ GROUPS = {
         Flag("optimizer", ("adam", "sgd", "momentum", "rmsprop", "adadelta"), "adam", "training", help="optimizer"),
         Flag("momentum", below_one, 0.5, "training", help="momentum of --optimizer=momentum"),
         Flag("nesterov", str2bool, True, "training", help="whether that momentum is Nesterov's"),
-        Flag("epochs", size, 300, "training", on_resume=KEEP, help="epochs in all"),
+        Flag("epochs", number(int, 1, 10**4), 300, "training", on_resume=KEEP,  # a checkpoint holds the figures of each
+             help="epochs in all"),
         Flag("init_lr", positive, 1e-3, "training", help="learning rate at the start"),
         Flag("min_lr", number(float, 0), 0.0, "training", help="the learning rate never falls below this"),
         Flag("lr_schedule", ("constant", "plateau", "linear", "cosine"), "cosine", "training",

@@ -105,7 +105,7 @@ class Trainer:
             self.model.initialize(config.random_seed)
             self.parameters = self.model.parameters()  # finding them takes long
             self.optimizer = build_optimizer(config, self.parameters)
-        self.rollout_checked = False
+        self.checked_in: int | None = None  # the epoch in which the fast rollout was compared last
         self.moments_loaded: dict | None = None  # what the optimizer was given and has not used yet
         self.averaged = None
         if config.ema > 0:
@@ -167,12 +167,12 @@ class Trainer:
         noise = draw_noise(count or len(labels), c.num_glimpses, "train", c.random_seed, self.global_step)
         x, y, noise = image_tensor(images), to_tensor(labels), Noise(*(to_tensor(part[rows]) for part in noise))
         self.model.set_std(location_std(c, self.progress))
-        if not self.rollout_checked:  # whoever edits a network in modules.py sees the edit train
+        if self.checked_in != self.epoch:  # whoever edits a network in modules.py sees the edit train
             few = first_images(x)
             n = few.shape[0]
             part = Noise(noise.first[:n], noise.choices[:n])
             check_training(self.models(), few, part, lambda rollout: self.loss(rollout, y[:n])[0])
-            self.rollout_checked = True
+            self.checked_in = self.epoch
         return self.loss(self.model.rollout(x, noise), y)
 
     def loss(self, rollout: Rollout, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict]:

@@ -180,10 +180,14 @@ class Trainer:
         self.caught = 100 * float(record.reward.mean())
         self.step += 1
         if not math.isfinite(sum(self.parts.values())):
-            raise UserError(
-                f"the loss is no longer a number after {self.step} batches: training stopped, the last checkpoint is "
-                "untouched; a lower --init_lr may help"
-            )
+            raise self.not_finite("the loss")
+
+    def not_finite(self, what: str) -> UserError:
+        """Make the error that something is no longer a number."""
+        return UserError(
+            f"{what} is no longer a number after {self.step} batches: training stopped, the last checkpoint is "
+            "untouched; a lower --init_lr may help"
+        )
 
     def update(self) -> None:
         """Let the optimizer follow the gradient."""
@@ -222,11 +226,14 @@ class Trainer:
         )
 
     def state(self) -> dict:
-        """Return all that training has to remember, as plain data."""
+        """Return all that training has to remember, as plain data; raise UserError if a weight is not finite."""
+        model = arrays(self.player.state_dict())
+        if not all(np.isfinite(weight).all() for weight in model.values()):  # a ReLU hides NaN from the loss
+            raise self.not_finite("a weight")
         # Until its first step, the optimizer of Paddle 2.6 does not give back what it has loaded.
         optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {
-            "model": arrays(self.player.state_dict()),
+            "model": model,
             "optimizer": optimizer,
             "step": self.step,
             "frames": self.step * self.frames_per_step,
@@ -248,6 +255,7 @@ def check_state(state: dict, trainer: Trainer, path: str) -> None:
     known = type(step) is int and 0 <= step <= trainer.steps and isinstance(history, (list, tuple))
     known = known and all(isinstance(record, dict) for record in history)
     known = known and isinstance(moments, dict) and all(type(moment) is np.ndarray for moment in moments.values())
+    known = known and (bool(moments) or step == 0)
     if not known or type(state.get("seconds")) is not float:
         raise UserError(f"{path} cannot be resumed: it holds no state of a training")
     try:

@@ -356,6 +356,15 @@ def test_a_small_game_is_learned():
     assert before.percent < 60 and after.percent >= 80
 
 
+def test_weights_that_are_not_finite_are_not_saved():
+    trainer = Trainer(tiny(), save=None, log=None)
+    bias = trainer.player.sensor.fc3.bias
+    bias.set_value(np.where(np.arange(bias.size) == 0, np.nan, bias.numpy()))
+    trainer.train_step()  # a ReLU hides it from the loss
+    with pytest.raises(UserError, match="a weight is no longer a number after 1 batches"):
+        trainer.state()
+
+
 def ran(folder, *flags: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "catch", *flags, f"--ckpt_dir={folder}", f"--logs_dir={folder}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
@@ -511,7 +520,15 @@ def test_a_resumed_training_keeps_its_settings(undisturbed):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("step", -1), ("step", 10**9), ("history", 3), ("optimizer", {"x": 1}), ("seconds", "1"), ("model", {})],
+    [
+        ("step", -1),
+        ("step", 10**9),
+        ("history", 3),
+        ("optimizer", {"x": 1}),
+        ("optimizer", {}),
+        ("seconds", "1"),
+        ("model", {}),
+    ],
 )
 def test_a_forged_checkpoint_is_refused(undisturbed, tmp_path, name, value):
     content = checkpoint.read(str(undisturbed / "catch_8_seed1_ckpt.pdparams"))

@@ -10,10 +10,10 @@ from test_trainer import Training
 
 import modules
 from config import get_config
-from model import Noise, RecurrentAttention, draw_noise
+from model import Glimpse, Noise, RecurrentAttention, draw_noise
 from ram.build import build_model
 from ram.fast import rollout as fast
-from ram.fast.check import compare, differing_part
+from ram.fast.check import UNKNOWN, compare, differing_part
 from trainer import hybrid_loss
 
 
@@ -58,12 +58,28 @@ def clipped_closer(self, h_t, noise):
     return self.log_pi(h_t, chosen), paddle.clip(chosen, -0.1, 0.1)
 
 
+def half_way(self, x, noise, along=None):
+    """`RecurrentAttention.walk`, but half of the way to what is chosen."""
+    x, T = self.normalize(x), noise.choices.shape[1] + 1
+    led = 0 if along is None else along.shape[1]
+    l_t = along[:, 0] if led else self.first_location(noise)
+    state = paddle.zeros([x.shape[0], self.rnn.state_size])
+    for t in range(T):
+        state = self.step(x, l_t, state)
+        h_t = state[:, : self.rnn.hidden_size]
+        log_pi, chosen = (None, None) if t == T - 1 else self.locator(h_t, noise.choices[:, t])
+        yield Glimpse(l_t, h_t, log_pi, chosen)
+        if t < T - 1:
+            l_t = along[:, t + 1] if t + 1 < led else 0.5 * chosen
+
+
 EDITS = {
     "Retina.foveate": (modules.Retina, "foveate", twice(modules.Retina.foveate)),
     "GlimpseNetwork.forward": (modules.GlimpseNetwork, "forward", with_tanh),
     "CoreNetwork.forward": (modules.CoreNetwork, "forward", twice(modules.CoreNetwork.forward)),
     "LocationNetwork.mean": (modules.LocationNetwork, "mean", twice(modules.LocationNetwork.mean)),
     "LocationNetwork.forward": (modules.LocationNetwork, "forward", clipped_closer),
+    "RecurrentAttention.walk": (RecurrentAttention, "walk", half_way),
     "the rollout's log_pi": (modules.LocationNetwork, "log_pi", twice(modules.LocationNetwork.log_pi)),
 }
 
@@ -86,18 +102,42 @@ def test_edit_that_changes_gradients_alone_is_named(monkeypatch):
     assert part_of(*make()).startswith("the gradient of ")
 
 
+def test_layers_of_other_names_or_shapes_take_the_plain_rollout(monkeypatch):
+    """Not a traceback; and the plain rollout computes what was edited."""
+
+    def other_name(self, g_t, h_t_prev):
+        return F.relu(self.input(g_t) + self.h2h(h_t_prev))
+
+    def other_shape(self, g_t, h_t_prev):
+        return F.relu((self.i2h(g_t) + self.h2h(h_t_prev)).chunk(2, axis=1)[0])
+
+    model, *rest = make()
+    model.rnn.h2h = nn.Linear(16, 16, bias_attr=False)
+    assert part_of(model, *rest) == UNKNOWN
+    for forward, layers in (
+        (other_name, {"i2h": None, "input": nn.Linear(20, 16)}),
+        (other_shape, {"i2h": nn.Linear(20, 32), "h2h": nn.Linear(16, 32)}),
+    ):
+        monkeypatch.setattr(modules.CoreNetwork, "forward", forward)
+        model, images, labels, noise = make()
+        for name, layer in layers.items():
+            setattr(model.rnn, name, layer)
+        assert part_of(model, images, labels, noise) == UNKNOWN
+        assert model.plain_rollout(images, noise).log_probs.shape == [7, 5]
+
+
 def test_networks_of_other_classes_take_the_plain_rollout():
     model, *rest = make()
     model.rnn = type("MyCore", (modules.CoreNetwork,), {})(20, 16)
-    assert part_of(model, *rest) == "a network that ram/fast does not know"
+    assert part_of(model, *rest) == UNKNOWN
     model, images, _, noise = make()
     model.sensor.fc1 = nn.Sequential(model.sensor.fc1, nn.LayerNorm(12))
-    assert part_of(model, images, None, noise) == "a network that ram/fast does not know"
+    assert part_of(model, images, None, noise) == UNKNOWN
     assert model.prepare(images) is images, "and every rollout is the plain one"
     for other in (nn.Conv2D(16, 32, 5, padding=2), nn.Sequential(nn.Conv2D(16, 32, 3, padding=1))):
         model, *rest = make(glimpse_network="conv")
         model.sensor.conv2 = other
-        assert part_of(model, *rest) == "a network that ram/fast does not know"
+        assert part_of(model, *rest) == UNKNOWN
 
 
 @pytest.mark.parametrize("part", EDITS)
@@ -120,6 +160,23 @@ def test_edits_train(monkeypatch, capsys, part):
     assert f"[*] {part} differs from the fast rollout: the plain one trains" in capsys.readouterr().out
     np.testing.assert_array_equal(edited, plain)
     assert np.abs(edited - untouched).max() > 1e-4
+
+
+def test_edit_that_changes_nothing_yet_trains_from_the_epoch_in_which_it_does(monkeypatch, capsys):
+    forward = modules.CoreNetwork.forward
+    limited = lambda self, g_t, h_t_prev: paddle.clip(forward(self, g_t, h_t_prev), max=1e3)  # noqa: E731
+    monkeypatch.setattr(modules.CoreNetwork, "forward", limited)
+    training = Training("--epochs=2", "--limit=32")
+    model, steps = training.trainer.model, training.trainer.steps_per_epoch
+
+    def reach_the_limit():
+        assert model.fast, "until now"
+        model.rnn.i2h.weight.set_value(1e5 * model.rnn.i2h.weight)
+
+    training.at_step[steps + 1] = reach_the_limit
+    training.fit()
+    assert "[*] CoreNetwork.forward differs from the fast rollout: the plain one trains" in capsys.readouterr().out
+    assert not model.fast and not training.trainer.averaged.fast
 
 
 def test_tests_and_predictions_of_an_edited_network_are_plain(monkeypatch, capsys):

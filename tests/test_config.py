@@ -88,6 +88,7 @@ def test_flag_like_no_other_points_to_help():
 def test_word_that_belongs_to_no_flag_is_an_error():
     assert "unknown argument train" in error_of("train")
     assert "unknown argument 3" in error_of("--epochs=2", "3")
+    assert "unknown argument ' '" in error_of("--epochs=2", " ")  # as after a backslash with a blank behind it
 
 
 @pytest.mark.parametrize("flag", ["--epoch", "--rand", "--resum", "--data", "--use"])
@@ -129,11 +130,12 @@ def test_only_resume_may_be_auto():
 # Flag: what is refused, and the ends of what is accepted.
 RANGES = {
     **dict.fromkeys(
-        "glimpse_scale batch_size epochs train_patience print_freq limit lr_decay_epochs".split(),
+        "glimpse_scale batch_size train_patience print_freq limit lr_decay_epochs".split(),
         (["0", "-1", "1000001", "1.5", "1e3"], ["1", "1000000"]),
     ),
     **dict.fromkeys("lr_patience plot_freq save_freq".split(), (["-1", "1000001", "0.5"], ["0", "1000000"])),
     **dict.fromkeys("num_glimpses num_runs jobs M valid_M".split(), (["0", "-5", "1001", "2.0"], ["1", "1000"])),
+    "epochs": (["0", "-1", "10001", "1.5", "1e3"], ["1", "10000"]),  # a checkpoint holds the figures of each
     "patch_size": (["0", "-1", "4097", "1000001", "1.5"], ["1", "4096"]),
     "image_size": (["0", "-1", "4097", "1.5"], ["1", "4096"]),
     "test_size": (["-0.1", "1", "2"], ["0", "0.2", "0.99"]),

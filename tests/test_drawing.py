@@ -252,16 +252,20 @@ def test_sheets_are_square_and_disks_are_not():
     assert (components.filled(ring & ~((x - 120) ** 2 + (y - 100) ** 2 < 30**2)) == ring).all()
     point = np.zeros((31, 31), bool)
     point[15, 15] = True
-    assert (components.spread(point, 6) == ((x[:31, :31] - 15) ** 2 + (y[:31, :31] - 15) ** 2 <= 36)).all()
+    disk = (x[:31, :31] - 15) ** 2 + (y[:31, :31] - 15) ** 2 <= 36
+    assert (components.spread(point, 6) == disk).all()
+    assert (components.spread(point[14:17], 6) == disk[14:17]).all(), "a mask lower than the radius"
 
 
 def test_drawings_of_any_shape_survive():
     random = np.random.default_rng(0)
-    for shape in ((1, 1), (1, 40), (40, 1), (2, 3), (5, 2000), (1500, 3)):
+    for shape in ((1, 1), (1, 40), (40, 1), (2, 3), (5, 2000), (1500, 3), (8, 900)):
         for level in (0, 255):
             picture = np.full((1, *shape), level, np.uint8)
             picture[0, -1, -1] = 128
-            for image in (picture, random.integers(0, 256, (1, *shape)).astype(np.uint8)):
+            ruled = np.full_like(picture, level)
+            ruled[0, shape[0] // 2] = 255 - level
+            for image in (picture, ruled, random.integers(0, 256, (1, *shape)).astype(np.uint8)):
                 for invert in (None, True, False):
                     try:
                         drawn_part = drawing.find_drawing(image, invert)[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -15,6 +16,17 @@ from ram.runs import checkpoint, jobs
 from utils import UserError
 
 FLAGS = "--dataset=idx --model=fc64 --use_gpu=False --batch_size=32 --limit=96 --M=2 --epochs=80 --num_runs=3".split()
+
+
+def test_half_a_message_ends_no_waiting(monkeypatch):
+    """A process can be killed while it writes its last line, which is a long one."""
+    says = '{"line": "ok"}\n{no JSON of a job}\n{"history": [{"epoch": 1, '
+    program = f"import os, sys; sys.stdin.readline(); os.write(1, {says.encode()!r}); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(jobs, "PROGRAM", program)
+    heard = queue.Queue()
+    jobs.Job(0, get_config(["--num_runs=2"]), 1, heard)
+    messages = [heard.get(timeout=60)[1] for _ in range(4)]
+    assert messages == [{"line": "ok"}, {"line": "{no JSON of a job}"}, {"line": '{"history": [{"epoch": 1,'}, None]
 
 
 class Place:

@@ -44,7 +44,7 @@ def idx_set(root: str) -> ArraySet:
     """Find the IDX set in a folder, or in a folder `raw` in it, as torchvision keeps them.
 
     Raises:
-        UserError: there is no set, more than one, or one without training images.
+        UserError: there is no set, or more than one.
     """
     sets = _idx_files(root)
     if not sets and os.path.isdir(os.path.join(root, "raw")):

@@ -91,7 +91,8 @@ def filled(mask: np.ndarray) -> np.ndarray:
 def spread(mask: np.ndarray, radius: int) -> np.ndarray:
     """Widen a mask by a radius in pixels, to all sides alike."""
     result = mask.copy()
-    for y in range(-radius, radius + 1):
+    farthest = min(radius, len(mask) - 1)
+    for y in range(-farthest, farthest + 1):
         reach = int((radius**2 - y**2) ** 0.5)
         rows = slice(max(0, y), mask.shape[0] + min(0, y))
         source = mask[max(0, -y) : mask.shape[0] + min(0, -y)]

@@ -203,7 +203,7 @@ def ruling(mask: np.ndarray) -> np.ndarray:
             p.label for p in found if 0.05 * w <= p.right - p.left and p.height <= 2 * thick + 0.1 * (p.right - p.left)
         ]
         line = np.isin(pieces, long)
-        mass = np.convolve(line.sum(axis=1), np.ones(2 * thick + 1), "same")  # a line may be slightly turned
+        mass = np.convolve(line.sum(axis=1), np.ones(2 * thick + 1))[thick:-thick]  # a line may be slightly turned
         line &= (mass > 0.6 * w)[:, None]
         if line.any():
             lines |= line & (lengths <= 1 + 1.5 * np.median(lengths[line]))  # what is thicker is a stroke

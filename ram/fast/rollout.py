@@ -1,7 +1,7 @@
 """Compute the rollout of model.py several times faster: the same numbers from fewer operations.
 
 The fast rollout is used only for the networks of modules.py as they are there (`supports`). After an edit of one of
-them, the first batch of a training shows that the two differ (check.py), and the plain rollout trains.
+them, the first batch of an epoch shows that the two differ (check.py), and the plain rollout trains.
 
 The speed follows from one property of the paper's model: where the network looks is data. No gradient flows through a
 location, so once the locations are chosen, the T glimpses are an ordinary recurrent network on given inputs, and the
@@ -197,8 +197,9 @@ def supports(model) -> bool:
         return False
     if type(sensor) is ConvGlimpseNetwork and not convolution.supports(sensor):
         return False
-    layers = [sensor.fc1, sensor.fc2, sensor.fc3, sensor.fc4, core.i2h, core.h2h, locator.fc_lt]
-    layers += [locator.fc] if locator.fc else []
+    layers = [getattr(sensor, name, None) for name in ("fc1", "fc2", "fc3", "fc4")]
+    layers += [getattr(part, name, None) for part, name in ((core, "i2h"), (core, "h2h"), (locator, "fc_lt"))]
+    layers += [locator.fc] if getattr(locator, "fc", None) else []
     return all(type(layer) is nn.Linear for layer in layers)
 
 

@@ -63,6 +63,7 @@ class Job:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # Ctrl-C in a terminal reaches the starter alone, which passes it on
         )
         with contextlib.suppress(BrokenPipeError):
@@ -74,8 +75,8 @@ class Job:
 
     def listen(self) -> None:
         """Hand on what the process says until it ends."""
-        for line in self.process.stdout:  # what a library prints by itself is no JSON
-            self.heard.put((self, json.loads(line) if line.startswith("{") else {"line": line.rstrip()}))
+        for line in self.process.stdout:
+            self.heard.put((self, as_message(line)))
         self.process.wait()
         self.heard.put((self, None))
 
@@ -95,6 +96,14 @@ class Job:
         elif line.strip():
             epoch = f", epoch {self.epoch}" if line.startswith("train loss: ") else ""
             tqdm.write(f"{self.name}{epoch}: {line}", file=sys.stdout)
+
+
+def as_message(line: str) -> dict:
+    """Read a line of a job: a message, or what is none, as what a library prints or half a message of a killed job."""
+    with contextlib.suppress(ValueError):
+        if line.startswith("{"):
+            return json.loads(line)
+    return {"line": line.rstrip()}
 
 
 def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], done: Callable) -> None:

@@ -2,8 +2,8 @@
 
 Up to 32x32 pixels the defaults stay. Above, the finest patch is an eighth of the longer side, rounded up to an even
 number and at least 8; patches, at most 8, double until the widest is half of that side; and there are 8 glimpses, or as
-many, at most 32, as it takes for all finest patches together to be an eighth of the area. What was given, by a flag or
-a preset, stays, and the others follow from it.
+many, at most 32, as it takes for all finest patches together to be an eighth of a square of the longer side. What was
+given, by a flag or a preset, stays, and the others follow from it.
 """
 
 from __future__ import annotations
