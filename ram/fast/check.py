@@ -70,8 +70,9 @@ def compare(model, x: paddle.Tensor, noise, loss: Callable | None) -> str | None
 
 
 def next_locations(model, x: paddle.Tensor, noise, tape):
-    """Yield where the plain rollout goes by itself after n glimpses at the locations of the tape, and the tape's."""
-    for n in range(1, len(tape.l)):
+    """Yield where the plain rollout goes by itself after the tape's first location, and after all but its last."""
+    T = len(tape.l)
+    for n in sorted({1, T - 1}) if T > 1 else ():
         walk = model.walk(x, noise, paddle.stack(tape.l[:n], axis=1))
         yield "RecurrentAttention.walk", next(itertools.islice(walk, n, None)).l_t, tape.l[n]
 
