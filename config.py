@@ -38,8 +38,8 @@ def bool_or_auto(text: str) -> bool | str:
 
 
 def path(text: str) -> str:
-    """Take the text as it is; `check` looks at it."""
-    return text
+    """Take the text as it is, but for a `~` in front, as which no shell takes that of `--flag=~/folder`."""
+    return os.path.expanduser(text)
 
 
 def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
@@ -351,7 +351,7 @@ def build_parser() -> Parser:
             if flag.allowed in (str2bool, bool_or_auto):  # alone, a switch means True
                 options.update(nargs="?", const=True, metavar=flag.metavar or "BOOL")
             if flag.several:
-                options["nargs"] = "+"
+                options.update(nargs="+", action="extend")
             group.add_argument(f"--{flag.name}", **options)
     return parser
 
@@ -387,15 +387,20 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
     trains = config.is_train and not (config.predict or config.export or config.export_onnx)
-    own_data = trains or not config.weights  # else the file of the weights may say the data set
+    if trains or not config.weights:  # else the file of the weights may say the data set
+        check_data_flags(config)
+    check(config)
+    return config
+
+
+def check_data_flags(config: argparse.Namespace) -> None:
+    """Raise UserError where a flag was given that is for other data sets."""
     for flag in FLAGS:
-        if flag.only and flag.name in config.explicit and config.dataset not in flag.only and own_data:
+        if flag.only and flag.name in config.explicit and config.dataset not in flag.only:
             raise UserError(
                 f"--{flag.name}={getattr(config, flag.name)} is for --dataset={' or '.join(flag.only)}, and this is "
                 f"--dataset={config.dataset}"
             )
-    check(config)
-    return config
 
 
 def check_widest_patch(config: argparse.Namespace) -> None:

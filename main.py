@@ -21,7 +21,7 @@ import sys
 from config import OWN, data_set, get_config
 from ram.data.shares import TEST_SIZE
 from ram.runs import checkpoint, published, seeds
-from ram.runs.files import RunFiles, locked, move_aside, refuse_links, write_skipped
+from ram.runs.files import RunFiles, locked, move_aside, refuse_links, restore_log, write_skipped
 from ram.runs.find import find
 from ram.runs.settings import adopt, settings
 from ram.runs.sizes import settle
@@ -29,7 +29,7 @@ from ram.runs.weights import fitted, read
 from ram.system import processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
-from utils import JsonLines, make_folder
+from utils import make_folder
 
 
 def main(config) -> int:
@@ -119,7 +119,7 @@ def train(config) -> list[dict]:
         if not state:
             move_aside(files.of_a_run(), files.name, config)
         elif processes.is_first():
-            JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more or less
+            restore_log(files.log, trainer.history, files.latest)
         if state and trainer.remedies():
             print(
                 f"[*] {files.name} is finished: {trainer.epoch} epochs, best validation accuracy "

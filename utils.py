@@ -90,6 +90,20 @@ def file_access(action: str, path: str, advice: str = ""):
         raise UserError(f"cannot {action} {path}: {error.strerror or error}{advice}") from None
 
 
+def is_there(path: str) -> bool:
+    """Tell whether there is something at a path, be it a broken link.
+
+    Raises:
+        UserError: it cannot be known, since a folder above must not be entered.
+    """
+    with file_access("read", path):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
 def to_tensor(array: np.ndarray):
     """Copy an array to a tensor of the same type and bits.
 
@@ -146,11 +160,3 @@ class JsonLines:
         """
         with file_access("write", self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-    def replace(self, records: list[dict]) -> None:
-        """Make the log hold just these records."""
-        temporary = self.path + ".tmp"
-        with file_access("write", self.path):
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-            os.replace(temporary, self.path)

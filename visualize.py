@@ -18,7 +18,7 @@ import sys
 
 import numpy as np
 
-from config import data_set, get_config, number, run_name
+from config import data_set, get_config, number, path, run_name
 from ram.draw import curves, figures, snapshots
 from ram.draw.files import write_gif, write_png
 from ram.draw.heat import policy_figure
@@ -185,10 +185,13 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     def extend(parser: argparse.ArgumentParser) -> None:
         parser.prog, parser.description = f"visualize.py {command}", draw.__doc__
         group = parser.add_argument_group("Picture")
-        group.add_argument("--out", metavar="FILE", help="the picture; further ones are named after it")
+        group.add_argument("--out", type=path, metavar="FILE", help="the picture; further ones are named after it")
         add_flags(group)
 
     config = get_config(arguments, extend)
+    for name in ("predict", "export", "export_onnx", "resume"):
+        if getattr(config, name):
+            raise UserError(f"--{name} is for main.py; visualize.py {command} draws: leave it out")
     if config.preset == "help":
         raise UserError("--preset=help is for main.py, which lists the presets; name one of them here")
     if config.out is not None and (os.path.isdir(config.out) or not os.path.basename(config.out)):

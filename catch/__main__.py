@@ -15,10 +15,10 @@ import os
 
 from catch.config import PLAYER, adopt, check_sizes, get_config, run_name, settings
 from ram.runs import checkpoint
-from ram.runs.files import locked
+from ram.runs.files import locked, restore_log
 from ram.system.command import command_line
 from ram.system.cpu import choose_device
-from utils import JsonLines, UserError, make_folder
+from utils import JsonLines, UserError, is_there, make_folder
 
 PUBLISHED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
 
@@ -37,7 +37,7 @@ class Files:
 
     def started(self) -> bool:
         """Tell whether there is a checkpoint to go on from."""
-        return os.path.lexists(self.latest) or os.path.lexists(self.previous)
+        return is_there(self.latest) or is_there(self.previous)
 
 
 def main(config: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def train(config) -> list[dict]:
         if state:
             check_state(state, trainer, files.latest)
             trainer.load_state(state)
-            JsonLines(files.log).replace(trainer.history)  # a run that was killed may have logged more
+            restore_log(files.log, trainer.history, files.latest)
             if trainer.step == trainer.steps:
                 print(f"[*] {files.name} is finished: {trainer.steps} batches")
                 return trainer.history

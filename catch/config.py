@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import Parser, bool_or_auto, check_widest_patch, number, str2bool
+from config import Parser, bool_or_auto, check_widest_patch, number, path, str2bool
 from utils import UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.
@@ -75,12 +75,12 @@ def build_parser() -> Parser:
         default=False,
         help="go on where the last run of this name stopped; auto: if it has these very settings, else start",
     )
-    group.add_argument("--watch", metavar="FILE", default=None, help="film a few games as a GIF")
+    group.add_argument("--watch", type=path, metavar="FILE", default=None, help="film a few games as a GIF")
     group.add_argument("--num_games", type=size, default=10_000, help="test games to play")
-    group.add_argument("--weights", metavar="FILE", default=None, help="play with the weights in this file")
+    group.add_argument("--weights", type=path, metavar="FILE", default=None, help="play with the weights in this file")
     group.add_argument("--random_seed", type=number(int, 0, 2**31 - 1), default=1, help="seed of everything random")
-    group.add_argument("--ckpt_dir", default="./ckpt", help="folder of the checkpoints")
-    group.add_argument("--logs_dir", default="./logs/", help="folder of the logs")
+    group.add_argument("--ckpt_dir", type=path, default="./ckpt", help="folder of the checkpoints")
+    group.add_argument("--logs_dir", type=path, default="./logs/", help="folder of the logs")
     group.add_argument(
         "--save_freq", type=number(int, 0, 10**6), default=0, help="batches between checkpoints (0: every 30 seconds)"
     )

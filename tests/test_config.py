@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 import re
 import sys
 import types
@@ -116,6 +117,12 @@ def test_booleans(name):
     assert getattr(get_config([f"--{name}", "--epochs=3", *others]), name) is True
     for word in ("maybe", "", "2", "-1", "None", "truee", "t", "on", " true", "0.0"):
         assert f"--{name}" in error_of(f"--{name}={word}")
+
+
+def test_a_home_is_where_a_path_begins():
+    home = os.path.expanduser("~")
+    config = get_config(["--data_dir=~/data", "--predict", "~/a", "b~", "--predict=c"])
+    assert config.data_dir == f"{home}/data" and config.predict == [f"{home}/a", "b~", "c"]
 
 
 def test_only_resume_may_be_auto():

@@ -221,6 +221,43 @@ def test_foreign_arguments_of_a_notebook_do_not_matter(place, monkeypatch):
 # ---- a fresh start
 
 
+def test_the_log_of_another_training_is_kept(place):
+    """Two checkpoint folders, one folder of logs: the log is the second training's, and the first cannot go on."""
+    place.run(*SHORT)
+    one = place.latest.read_bytes()
+    place.run(*SHORT, "--random_seed=2", f"--ckpt_dir={place.root / 'second'}")
+    (log,) = (place.root / "logs").glob("*.jsonl")
+    second = log.read_bytes()
+    for content in (second, b"a diary\n", 5 * second.splitlines(keepends=True)[0]):
+        log.write_bytes(content)
+        assert f"{log} is the log of another training than {place.latest}" in refusal(place, "--resume=True")
+        assert log.read_bytes() == content and place.latest.read_bytes() == one
+    log.write_bytes(second)
+    place.run("--resume=True", f"--ckpt_dir={place.root / 'second'}")
+    assert log.read_bytes() == second
+
+
+def test_a_fresh_start_does_not_promise_to_resume_what_was_no_checkpoint(place, capsys):
+    place.run(*SHORT)
+    place.run(*SHORT, f"--ckpt_dir={place.root / 'second'}")
+    assert f"Files of another run of this name were moved to {place.root / 'second'}" in capsys.readouterr().out
+
+
+def test_a_checkpoint_folder_that_may_not_be_entered_is_no_empty_one(place, monkeypatch):
+    """Else published weights would be tested in place of the user's own."""
+    place.run(*SHORT)
+    real = os.lstat
+
+    def lstat(path, *more, **options):
+        if str(path).startswith(str(place.ckpt)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *more, **options)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    for flags in (["--is_train=False"], ["--resume=True"], ["--resume=auto"]):
+        assert refusal(place, *flags).endswith("Permission denied")
+
+
 def test_fresh_start_moves_the_old_files_aside(place, capsys):
     place.run(*SHORT)
     first = place.files()

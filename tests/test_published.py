@@ -493,6 +493,10 @@ def test_weights_flag_takes_such_a_file_too(folder, run, capsys, tmp_path):
     found = re.fullmatch(TEST_LINES, capsys.readouterr().out)
     assert found[1] == "cluttered_mnist_60x4" and found[4] == str(path)
     assert found[8] == f"{read_facts(published.path_of('cluttered60'))['test_error']['M=1']:.2f}"
+    assert "--image_size=9 is for --dataset=folder" in refusal(
+        run, "--is_train=False", f"--weights={path}", "--image_size=9"
+    )
+    assert "--best=False" in refusal(run, "--is_train=False", f"--weights={path}", "--best=False")
     run("--is_train=False", "--M=1", f"--weights={path}", "--num_clutter=6")
     assert capsys.readouterr().out.startswith("[*] cluttered_mnist_60x6 test"), "other data may be tried on purpose"
     bare = shutil.copy(folder / "mnist.safetensors", tmp_path)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import shutil
 import signal
 import statistics
 from pathlib import Path
@@ -94,6 +95,16 @@ def signal_at_step(monkeypatch, step):
 
     monkeypatch.setattr(trainer.Trainer, "train_step", train_step)
     return calls
+
+
+def test_results_of_more_runs_are_moved_aside(undisturbed, other, capsys):
+    shutil.copytree(undisturbed.root, other.root, dirs_exist_ok=True)
+    before = other.results.read_bytes()
+    lines = other.run(*FLAGS, "--num_runs=2", "--resume=True")
+    assert sum("were moved to" in line for line in lines) == 1
+    (kept,) = other.root.rglob(f"old/*/{other.results.name}")
+    assert kept.read_bytes() == before and len(json.loads(other.results.read_text())["runs"]) == 2
+    assert not any("moved to" in line for line in other.run(*FLAGS, "--num_runs=3", "--resume=True"))
 
 
 # ---- figures

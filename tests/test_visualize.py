@@ -119,6 +119,16 @@ def test_own_pictures_are_replaced_and_others_are_not(place, tmp_path):
     with pytest.raises(UserError, match="was not made by this command"):
         visualize.run(command)
     assert path.read_bytes() == mine and sorted(p.name for p in path.parent.iterdir()) == ["picture.gif", "picture.png"]
+    notes = tmp_path / "a" / "other.png.tmp"
+    notes.write_text("notes")
+    visualize.run([*command, f"--out={tmp_path / 'a' / 'other.png'}"])
+    assert notes.read_text() == "notes"
+
+
+@pytest.mark.parametrize("flag", ["--predict=x", "--export=x", "--resume"])
+def test_what_is_no_drawing_is_refused(flag):
+    with pytest.raises(UserError, match=f"{flag.split('=')[0]} is for main.py"):
+        visualize.parse("glimpses", [flag])
 
 
 def test_all_looks_add_up_to_the_evaluation(place):

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 
+from ram.runs import checkpoint
 from utils import UserError, file_access, make_folder
 
 MARK = b"made by visualize.py"  # in every picture, whichever command made it
@@ -39,11 +40,7 @@ def replace(path: str, data: bytes) -> None:
     make_folder(os.path.dirname(path) or ".")
     if is_foreign(path):
         raise UserError(f"{path} was not made by this command: move it away, or name another file")
-    temporary = f"{path}.tmp"
-    with file_access("write", path):
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+    checkpoint.write_bytes(path, data)
 
 
 def write(path: str, data: bytes) -> None:

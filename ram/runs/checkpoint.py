@@ -21,7 +21,7 @@ import numpy as np
 
 from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
 from ram.system.leftovers import remove_leftovers
-from utils import UserError, file_access
+from utils import UserError, file_access, is_there
 
 try:
     import fcntl
@@ -105,7 +105,7 @@ def read_latest(path: str) -> dict:
         UserError: the file is damaged; the message names the way to go on from the one before. Or there is neither.
     """
     before = previous(path)
-    if not os.path.lexists(path) and os.path.exists(before):
+    if not is_there(path) and os.path.exists(before):
         print(f"[*] {path} is missing: going on from the one before, {before}")
         return _read_own(before)
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 
 from config import run_name
 from ram.runs import checkpoint
 from ram.system import processes
-from utils import UserError, file_access, make_folder, printable
+from utils import UserError, file_access, is_there, make_folder, printable
 
 
 class RunFiles:
@@ -29,7 +30,7 @@ class RunFiles:
 
     def started(self) -> bool:
         """Tell whether there is a checkpoint to resume."""
-        return os.path.lexists(self.latest) or os.path.lexists(self.previous)
+        return is_there(self.latest) or is_there(self.previous)
 
     def of_a_run(self) -> list[str]:
         """List what a training writes and a fresh start moves aside."""
@@ -41,12 +42,49 @@ def write_skipped(path: str, skipped: dict[str, str]) -> None:
     if not skipped or not processes.is_first():
         return
     make_folder(os.path.dirname(path) or ".")
+    refuse_links([path])
     with file_access("write", path), open(path, "a+", encoding="utf-8") as file:
         file.seek(0)
         known = set(file.read().splitlines())
         lines = [f"{printable(name)}: {printable(why)}" for name, why in skipped.items()]
         file.writelines(line + "\n" for line in lines if line not in known)
     print(f"[!] {len(skipped)} images were left out: see {path}")
+
+
+AHEAD = 2  # records that a log may have and a checkpoint, or the one before it, not yet
+
+
+def restore_log(path: str, history: list[dict], owner: str) -> None:
+    """Make a log hold just the records of a history: a training that was killed may have logged more or less.
+
+    Args:
+        path: the log.
+        history: the records.
+        owner: the checkpoint that they come from, for the message.
+
+    Raises:
+        UserError: the log is that of another training, as where two share a folder for logs; it stays as it is.
+    """
+    logged = []
+    if is_there(path):
+        with file_access("read", path), open(path, encoding="utf-8", errors="replace") as file:
+            logged = [line for line in file if line.endswith("\n")]  # the last may be torn
+    if len(logged) > len(history) + AHEAD or not all(map(tells_of, logged, history)):
+        raise UserError(
+            f"{path} is the log of another training than {owner}, and stays as it is: give --logs_dir (and "
+            "--plots_dir) of its own, or move the log away"
+        )
+    checkpoint.write_bytes(path, "".join(json.dumps(record) + "\n" for record in history).encode())
+
+
+def tells_of(line: str, record: dict) -> bool:
+    """Tell whether a line of a log has the figures of a record; the time may differ."""
+    try:
+        logged = json.loads(line)
+    except ValueError:
+        return False
+    common = logged.keys() & record.keys() - {"seconds"} if isinstance(logged, dict) else ()
+    return bool(common) and all(json.dumps(logged[name]) == json.dumps(record[name]) for name in common)
 
 
 def locks_of(config, name: str) -> list[str]:
@@ -82,7 +120,11 @@ def locked(*paths: str):
 
 def move_aside(paths: list[str], name: str, config) -> None:
     """Move what a fresh start would overwrite into its own folder, and print which."""
-    moved = checkpoint.set_aside(paths, name, config.ckpt_dir) if processes.is_first() else None
-    if moved:
-        print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+    if processes.is_first():
+        begun = any(path.endswith(".pdparams") and is_there(path) for path in paths)
+        moved = checkpoint.set_aside(paths, name, config.ckpt_dir)
+        if moved and begun:
+            print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+        elif moved:
+            print(f"[*] Files of another run of this name were moved to {moved}")
     processes.barrier()  # the other processes must not find these files

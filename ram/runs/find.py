@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from config import ARCHITECTURE, DATA, get_config
+from config import ARCHITECTURE, DATA, check_data_flags, get_config
 from ram.runs import published, sizes
 from ram.runs.files import RunFiles, refuse_links
 from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, differences, settings
 from ram.runs.weights import Trained, read
-from utils import UserError, printable
+from utils import UserError, is_there, printable
 
 
 def find(config: argparse.Namespace) -> Trained:
@@ -27,18 +26,23 @@ def find(config: argparse.Namespace) -> Trained:
         UserError: there are no weights, they cannot be used, or a given flag contradicts their settings.
     """
     files, path, are_published = RunFiles(config), config.weights, False
-    if not path and not any(map(os.path.lexists, (files.best, files.latest, files.previous))):
+    if not path and not any(map(is_there, (files.best, files.latest, files.previous))):
         path = published.stand_in(config)
         are_published = path is not None
+    if path and not config.best:
+        of = f"{path} is one file" if config.weights else f"nothing was trained as {files.name} in {config.ckpt_dir}"
+        raise UserError(f"--best=False takes the latest checkpoint of a run, and {of}: leave it out")
     own = not path
     if own:
         path = own_file(config, files)
     trained = read(path, latest=path == files.latest)
     adopt(config, trained.settings, path, ARCHITECTURE, strict=trained.has_settings)
     adopt(config, trained.settings, path, DATA, strict=are_published)  # a file that is named may be tried on other data
+    if config.weights:
+        check_data_flags(config)
     if are_published:
         print(f"[*] Nothing was trained as {files.name} in {config.ckpt_dir}: taking the published weights")
-    elif own and config.preset and trained.has_settings:
+    elif config.preset and trained.has_settings:
         preset = get_config([f"--preset={config.preset}", f"--model={config.model}"])
         others = differences(trained.settings, settings(preset))
         if others:
@@ -55,9 +59,9 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
         UserError: there is no such file.
     """
     path = files.best if config.best else files.latest
-    if path == files.latest and not os.path.lexists(path) and os.path.lexists(files.previous):
+    if path == files.latest and not is_there(path) and is_there(files.previous):
         path = files.previous
-    if not os.path.lexists(path):
+    if not is_there(path):
         action = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
         raise UserError(
             f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "

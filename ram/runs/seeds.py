@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 from typing import Callable, NamedTuple
@@ -14,7 +15,7 @@ from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
 from ram.runs.weights import read
 from ram.system import processes
-from utils import UserError, printable
+from utils import UserError, is_there, printable
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 
@@ -46,7 +47,7 @@ def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
     files = RunFiles(config)
     path = own_file(config, files)
     if files.started():
-        path = files.latest if os.path.lexists(files.latest) else files.previous
+        path = files.latest if is_there(files.latest) else files.previous
     return path, read(path).settings
 
 
@@ -69,6 +70,8 @@ def train_and_test(config: argparse.Namespace, load: Callable, train: Callable, 
     with locked(*locks_of(config, name + "_runs")):
         if config.resume:
             config = with_settings_of_begun(config)
+            if not seeds_in(path) <= {one.random_seed for one in each(config)}:
+                move_aside([path], name, config)  # it tells of more runs than these
         else:
             load(each(config)[0])
             of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
@@ -164,6 +167,17 @@ def begun(config: argparse.Namespace) -> bool:
 def spread(values: list[float]) -> dict[str, float | None]:
     """Compute mean and standard deviation of a sample (over N - 1); std is None for a single number."""
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def seeds_in(path: str) -> set[int]:
+    """Return the seeds of the runs that a file of results tells of; none where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return {run["seed"] for run in json.load(file)["runs"]}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, TypeError, KeyError):
+        return {-1}  # it is none that was written here
 
 
 def results(config: argparse.Namespace, runs: list[Run]) -> dict:
