@@ -285,9 +285,11 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
         data: what a training that is resumed has kept of its own data set; None: it begins.
 
     Raises:
-        UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images.
+        UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images; or, as a
+            training of one's own data begins, images of its test cannot be used.
     """
-    parts, about, skipped = _parts(config, ("train", "valid"), data)
+    seen = ("train", "valid", "test") if data is None else ("train", "valid")  # what is wrong is known before training
+    parts, about, skipped = _parts(config, seen, data)
     images, labels, classes = parts["train"]
     valid_images, valid_labels, _ = parts.get("valid", parts["train"])
     canvas = config.dataset in CANVASES

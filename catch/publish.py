@@ -35,7 +35,9 @@ def publish(config: argparse.Namespace, force: bool = False) -> None:
 
     files = Files(config)
     content = checkpoint.read_latest(files.latest)
-    trained = content["settings"]
+    trained = content.get("settings")
+    if not isinstance(trained, dict) or type(content.get("step")) is not int:
+        raise UserError(f"{files.latest} holds no training of Catch")
     adopt(config, trained, files.latest, list(settings(config)))
     if content["step"] < trained["frames"] // (trained["batch_size"] * trained["size"]):
         raise UserError(f"{files.latest} is no finished training: --resume=True goes on with it")

@@ -31,6 +31,8 @@ from ram.presets import PRESETS
 from ram.runs import checkpoint, published, weights
 from ram.runs.files import RunFiles
 from ram.runs.find import find
+from ram.system import processes
+from ram.system.cpu import check_threads
 from ram.system.signals import Interrupted
 from utils import UserError
 
@@ -216,6 +218,27 @@ def test_trainings_in_one_process_do_not_influence_each_other(place, new_place):
 def test_foreign_arguments_of_a_notebook_do_not_matter(place, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "/tmp/kernel.json"])
     place.run(*SHORT)
+
+
+# ---- the environment
+
+
+@pytest.mark.parametrize(
+    "variable, value, says",
+    [
+        ("OMP_NUM_THREADS", "99999", "from 1 to 1024"),
+        ("OMP_NUM_THREADS", "-3", "from 1 to 1024"),
+        ("PADDLE_TRAINERS_NUM", "abc", "is no number"),
+        ("PADDLE_TRAINERS_NUM", "2", "no PADDLE_TRAINER_ID"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(monkeypatch, variable, value, says):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("PADDLE_TRAINER_ID", raising=False)
+    with pytest.raises(UserError, match=says):
+        check_threads()
+        with processes.together():
+            pass
 
 
 # ---- a fresh start

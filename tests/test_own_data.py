@@ -676,20 +676,19 @@ def test_10_all_broken_images_are_named_at_once_and_may_be_skipped(tmp_path, pla
     write_classes(data / "train", {"a": 20, "b": 8})
     write_classes(data / "val", {"a": 3, "b": 3})
     write_classes(data / "test", {"a": 3, "b": 3})
-    broken = [f"train/a/{number:03d}.png" for number in range(2, 13)] + ["val/b/001.png"]
+    broken = [f"train/a/{number:03d}.png" for number in range(2, 13)] + ["val/b/001.png", "test/a/002.png"]
     for name in broken:
         path = data / name
         path.write_bytes(path.read_bytes()[:60])
-    (data / "test" / "a" / "002.png").write_bytes(b"none")
     message = place.refuse(data)
-    assert message.startswith("main.py: 12 images cannot be used: ") and "; and 2 more; " in message
+    assert message.startswith("main.py: 13 images cannot be used: ") and "; and 3 more; " in message
     assert sum(name in message for name in broken) == 10 and "--skip_broken=True" in message
     assert not list((place.root / "ckpt").glob("*.pdparams"))
     out = place.run(data, "--skip_broken=True")
     assert "Train on 17 samples, validate on 5 samples" in out
     name = run_name(get_config(place.arguments(data)))
     listed = (place.root / "logs" / f"{name}_skipped.txt").read_text().splitlines()
-    assert len(listed) == 12 and all(
+    assert len(listed) == 13 and all(
         any(line.startswith(str(data / name) + ": ") for line in listed) for name in broken
     )
     assert "/5 (" in place.run(data, "--is_train=False")  # the checkpoint says that broken images are skipped
@@ -697,6 +696,30 @@ def test_10_all_broken_images_are_named_at_once_and_may_be_skipped(tmp_path, pla
     message = place.refuse(data, "--is_train=False", "--skip_broken=False")
     assert message.startswith("main.py: 1 image cannot be used: ") and "repair or remove it" in message
     place.run(data, "--resume=True", "--epochs=2")
+
+
+def test_10_what_is_wrong_with_the_test_is_known_before_the_training(tmp_path, place):
+    data = tmp_path / "set"
+    write_classes(data / "train", {"a": 20, "b": 8})
+    place.run(data)  # without images for the test there can be a training
+    write_classes(data / "test", {"a": 3, "b": 3})
+    (data / "test" / "a" / "002.png").write_bytes(b"none")
+    message = place.refuse(data)
+    assert message.startswith("main.py: 1 image cannot be used: ") and "test/a/002.png" in message
+    place.run(data, "--resume=True", "--epochs=2")  # which had begun
+
+
+@posix
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_10_a_pipe_is_no_image_and_is_not_waited_for(tmp_path, place, part):
+    data = tmp_path / "set"
+    for name in ("train", "test"):
+        write_classes(data / name, {"a": 20, "b": 8})
+    os.mkfifo(data / part / "a" / "pipe.png")
+    assert "not taken: 1 no ordinary file" in place.run(data)
+    (data / "train_list.txt").write_text("train/a/000.png 0\ntrain/a/001.png 0\ntrain/a/pipe.png 0\n")
+    if part == "train":
+        assert "pipe.png" in place.refuse(data)
 
 
 def test_10_class_of_broken_images_alone_is_refused(tmp_path, place):

@@ -10,6 +10,7 @@ It is plain data, the entry "data" of a checkpoint and of an export's about.json
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -28,7 +29,7 @@ def of_files(items: Iterable[Item]) -> dict[str, list]:
         count, size, digest = sums.setdefault(item.label, [0, 0, hashlib.sha256()])
         length, content = 0, hashlib.sha256()
         try:
-            with open(item.path, "rb") as file:
+            with open(item.path if os.path.isfile(item.path) else os.devnull, "rb") as file:  # of a pipe, nothing
                 for chunk in iter(lambda: file.read(2**20), b""):
                     length += len(chunk)
                     content.update(chunk)

@@ -221,6 +221,8 @@ def _walk(layout: Layout, top: str, ignored: collections.Counter):
                 continue
             if _is_folder(entry):
                 waiting.append(entry.path)
+            elif os.path.exists(entry.path) and not _is_file(entry):
+                ignored["no ordinary file"] += 1  # a pipe, which would never end
             elif is_named_like_an_image(entry.name):
                 if entry.is_symlink():
                     layout.check_inside(entry.path)

@@ -189,13 +189,14 @@ def _load_arrays(source: ArraySet, names: tuple[str, ...], image_size: int | Non
     if names[0] not in source.parts:
         raise UserError(f"{source.root} has no {_title(names[0])} images: it has those of {listed(list(source.parts))}")
     raw = {part: source.read(part) for part in source.parts if part in names or part == "train"}
+    for part, (images, labels) in raw.items():
+        if len(images) != len(labels):
+            raise UserError(f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them")
     decides = "train" if "train" in raw else names[0]
     values = np.unique(raw[decides][1])
     classes = [str(value) for value in values.tolist()]
     parts = {}
     for part, (images, labels) in raw.items():
-        if len(images) != len(labels):
-            raise UserError(f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them")
         if images.shape[1:] != raw[decides][0].shape[1:]:
             shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
             raise UserError(f"{source.root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}")

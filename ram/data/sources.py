@@ -293,9 +293,9 @@ def _from_url(url: str, files: dict[str, IdxFile]) -> Iterator[tuple[str, bytes]
 
 def _nothing_serves(name: str, own_folder: str, missing: list[str], failures: list[str]) -> str:
     """Compose the message that lists every source with the reason for which it does not serve."""
-    tried = "\n".join(f"  {number}. {failure}" for number, failure in enumerate(failures, 1))
+    tried = "; ".join(f"{number}. {failure}" for number, failure in enumerate(failures, 1))
     return (
-        f"{name}: no source has {', '.join(missing)}. Tried, in this order:\n{tried}\n"
+        f"{name}: no source has {', '.join(missing)}. Tried, in this order: {tried}. "
         f"To put the data there by hand: copy {', '.join(missing)} (raw or .gz) into {os.path.abspath(own_folder)}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 import warnings
 from importlib import metadata
@@ -12,8 +13,9 @@ from importlib import metadata
 import numpy as np
 
 from ram.system import gpu
-from utils import UserError, first_line
+from utils import UserError, first_line, printable
 
+MOST_THREADS = 1024
 _threads: list[int | str] = []  # set by the first `prepare_cpu`, since importing paddle changes OMP_NUM_THREADS
 
 
@@ -29,6 +31,7 @@ def prepare_cpu() -> None:
     """
     if _threads:
         return
+    check_threads()
     first_import = "paddle" not in sys.modules
     processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
     # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 may not be the user's choice. The launcher has
@@ -57,6 +60,13 @@ def prepare_cpu() -> None:
     if not threads_chosen:
         paddle.base.core.set_num_threads(threads)
     _threads.append(threads)
+
+
+def check_threads() -> None:
+    """Raise UserError where OMP_NUM_THREADS is no number of threads: too many would end the process in C++."""
+    text = os.environ.get("OMP_NUM_THREADS", "1")
+    if re.fullmatch("-?[0-9]+", text) and not 1 <= int(text) <= MOST_THREADS:
+        raise UserError(f"OMP_NUM_THREADS={printable(text)} must be a number of threads from 1 to {MOST_THREADS}")
 
 
 def num_threads() -> int | str:

@@ -28,20 +28,29 @@ from typing import NamedTuple
 import numpy as np
 
 from ram.system.signals import STOP_SIGNALS, Interrupted
-from utils import UserError
+from utils import UserError, printable
 
 POLL_SECONDS = 0.5  # between looks at whether another process has failed
+OF_THE_LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS")  # what it sets
 PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less than the launcher has
+
+
+def number_in(variable: str, default: int) -> int:
+    """Read a number of the environment, which Paddle's launcher sets; raise UserError where it is none."""
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal():
+        raise UserError(f"{variable}={printable(text)} is no number; unset it, or start with paddle.distributed.launch")
+    return int(text)
 
 
 def world() -> int:
     """Return the number of processes."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+    return number_in("PADDLE_TRAINERS_NUM", 1)
 
 
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return int(os.environ.get("PADDLE_TRAINER_ID", 0)) if world() > 1 else 0
+    return number_in("PADDLE_TRAINER_ID", 0) if world() > 1 else 0
 
 
 def is_first() -> bool:
@@ -220,10 +229,19 @@ def together():
     """Join the processes for the block; if one fails, all end with its message and its status.
 
     The device has to be chosen before. All but process 0 print nothing on standard output.
+
+    Raises:
+        UserError: the variables that Paddle's launcher sets are there in part.
     """
     if world() == 1:
         yield
         return
+    missing = [variable for variable in OF_THE_LAUNCHER if variable not in os.environ]
+    if missing:
+        raise UserError(
+            f"PADDLE_TRAINERS_NUM={world()} is set, and no {missing[0]}: unset it, or start with "
+            "paddle.distributed.launch"
+        )
     _join()
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=[over], daemon=True)

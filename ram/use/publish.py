@@ -139,7 +139,9 @@ def read_training(path: str) -> tuple[Trained, list[dict]]:
     if best.get("format") != checkpoint.FORMAT:
         raise UserError(f"{path} was written by another program; only trainings of this one are published")
     latest = latest_of(path)
-    history, epoch = checkpoint.read_latest(latest)["history"], trained.epoch
+    history, epoch = checkpoint.read_latest(latest).get("history"), trained.epoch
+    if not isinstance(history, (list, tuple)):
+        raise UserError(f"{latest} holds no history of a training")
     if len(history) < epoch or history[epoch - 1]["val_acc"] != best["best_valid_acc"]:
         raise UserError(f"{latest} is not the training of {path}: their accuracies in epoch {epoch} differ")
     return trained, history
