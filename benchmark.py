@@ -50,7 +50,7 @@ from ram.speed.scaling import plot
 from ram.speed.several import two_processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu, processor
-from utils import UserError, file_access
+from utils import UserError, file_access, is_there
 
 
 def main(argv: list[str] | None = None) -> dict | list:
@@ -71,6 +71,8 @@ def main(argv: list[str] | None = None) -> dict | list:
     parser.add_argument("--against_python", default=sys.executable, metavar="PATH", help="its Python, with PyTorch")
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
+    if options.json:
+        check_target(options.json)  # before minutes of measuring
     prepare_cpu()
     with contextlib.redirect_stdout(io.StringIO()):
         choose_device(False)
@@ -133,18 +135,24 @@ def beside_the_reference(options: argparse.Namespace) -> dict:
     return figures
 
 
-def write(path: str | None, figures: dict | list) -> None:
-    """Write figures as JSON where a file is named.
-
-    Raises:
-        UserError: the file cannot be written, or is there and holds something else.
-    """
-    if not path:
-        return
-    if os.path.lexists(path):
+def check_target(path: str) -> None:
+    """Raise UserError where figures cannot be written to a path: it is there and no JSON, or its folder is not."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UserError(f"--json={path}: there is no folder {folder}")
+    if is_there(path):
+        if not os.path.isfile(path):
+            raise UserError(f"--json={path} is no ordinary file: name another")
         with file_access("read", path), open(path, "rb") as file:
             if file.read(1) not in (b"", b"{", b"["):
                 raise UserError(f"{path} holds no figures of an earlier measurement: name another file by --json")
+
+
+def write(path: str | None, figures: dict | list) -> None:
+    """Write figures as JSON where a file is named; raise UserError where it cannot be written."""
+    if not path:
+        return
+    check_target(path)
     with file_access("write", path), open(path, "w", encoding="utf-8") as file:
         json.dump(figures, file, indent=2)
 

@@ -29,8 +29,8 @@ def read_log(path: str) -> list[dict]:
         lines = file.readlines()
     try:
         records = [json.loads(line) for line in lines]
-        complete = all({"frames", *COLORS} <= record.keys() for record in records)
-    except (ValueError, AttributeError):
+        complete = all(isinstance(record[name], (int, float)) for record in records for name in ("frames", *COLORS))
+    except (ValueError, TypeError, KeyError):
         complete = False
     if not complete or not lines:
         raise UserError(f"{path} is no log of Catch")

@@ -231,14 +231,15 @@ def test_script_reads_a_digit_however_it_is_stored(tmp_path):
     assert deploy.read(path, (3, 10, 10), False).shape == (3, 10, 10)
 
 
-@pytest.mark.parametrize("damage", ["absent", "about.json", "inference.pdiparams", "inference.json"])
+@pytest.mark.parametrize("damage", ["absent", "about.json {", "about.json []", "inference.pdiparams", "inference.json"])
 def test_script_says_which_export_cannot_be_used(exported, tmp_path, capsys, monkeypatch, damage):
     folder = tmp_path / "export"
     if damage != "absent":
         shutil.copytree(exported, folder)
-        path = folder / damage
-        if damage == "about.json":
-            path.write_text("{")
+        name, _, content = damage.partition(" ")
+        path = folder / name
+        if content:
+            path.write_text(content)
         else:
             (path if path.exists() else path.with_suffix(".pdmodel")).unlink()
     monkeypatch.setattr(sys, "argv", ["deploy.py", str(folder), "a.png"])

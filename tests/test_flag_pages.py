@@ -49,7 +49,7 @@ def test_pages_are_stale_after_a_default_has_changed(tmp_path):
         shutil.copy(path, tmp_path)
     file = tmp_path / "config.py"
     text = file.read_text(encoding="utf-8")
-    changed = text.replace('Flag("epochs", size, 300,', 'Flag("epochs", size, 301,')
+    changed = text.replace('Flag("epochs", number(int, 1, 10**4), 300,', 'Flag("epochs", number(int, 1, 10**4), 301,')
     assert changed != text
     file.write_text(changed, encoding="utf-8")
 

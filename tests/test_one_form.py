@@ -33,7 +33,7 @@ def places(pattern: str) -> list[str]:
         ("one step of the paper", r"self\.rnn\(self\.sensor\(", ["model.py"]),
         ("the plain walk", r"self\.step\(", ["model.py"]),
         ("the fast walk", r"^def walk\(", ["ram/fast/rollout.py"]),
-        ("what is seen and believed after each glimpse", r"\.walk\(x, noise", ["model.py", "ram/use/looking.py"]),
+        ("who goes the plain walk", r"\.walk\(x, noise", ["model.py", "ram/fast/check.py", "ram/use/looking.py"]),
         ("no noise", r"zeros\(\[.*- 1", ["model.py"]),
         ("errors in one line", r"^def command_line\(", ["ram/system/command.py"]),
         ("the exit status", r"sys\.exit\(", ["ram/system/command.py"]),

@@ -213,13 +213,25 @@ def test_04_lines_that_are_no_path_and_label_are_named(tmp_path, place):
         assert "train_list.txt" in message and named in message
 
 
+def test_04_paths_that_stand_twice_are_refused(tmp_path, place):
+    """With one label, copies would be trained on and validated; with two, one is wrong."""
+    data = tmp_path / "set"
+    write_lists(data, {"train": [0, 1, 0, 1]}, None, ".png")
+    lines = (data / "train_list.txt").read_text().splitlines()
+    path = lines[1].rsplit(None, 1)[0]
+    for again in (lines[1], f"./{path} 0"):
+        (data / "train_list.txt").write_text("\n".join([*lines, again]))
+        message = place.refuse(data)
+        assert "train_list.txt, line 5: " in message and message.endswith("stands in line 2, too")
+
+
 def test_04_lists_may_name_only_what_is_inside(tmp_path, place):
     data = tmp_path / "set"
     write_lists(data, {"train": [0, 1] * 4}, None, ".png")
     write(tmp_path / "elsewhere.png")
     for outside in ("../elsewhere.png", str(tmp_path / "elsewhere.png")):
-        with open(data / "train_list.txt", "a") as file:
-            file.write(f"{outside} 0\n")
+        lines = (data / "train_list.txt").read_text().splitlines(keepends=True)[:8]
+        (data / "train_list.txt").write_text("".join([*lines, f"{outside} 0\n"]))
         assert "elsewhere.png" in place.refuse(data) and "--follow_links=True" in place.refuse(data)
         place.run(data, "--follow_links=True")
 
@@ -414,6 +426,9 @@ def test_05_class_without_validation_is_named(tmp_path, place):
     write_classes(tmp_path / "set" / "train", {"many": 30, "two": 2, "single": 1})
     out = place.run(tmp_path / "set")
     assert "a single image, and so none for validation, of single\n" in out
+    write_lists(tmp_path / "named", {"train": [0, 1] * 4 + [2]}, ["pear", "plum", "fig", "none"], ".png")
+    listed = place.run(tmp_path / "named")
+    assert "no training image of none\n" in listed and "none for validation, of fig\n" in listed
     assert "Train on 29 samples, validate on 4 samples" in out
     write_classes(tmp_path / "own" / "train", {"many": 6, "few": 2})
     write_classes(tmp_path / "own" / "val", {"many": 3})

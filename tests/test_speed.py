@@ -33,6 +33,15 @@ def test_a_folder_that_is_no_checkout_is_one_line(tmp_path, more):
     assert says_one_line(ended, f"--against={tmp_path} has no config.py", "github.com/kevinzakka")
 
 
+@pytest.mark.parametrize(
+    "target, says", [("diary.txt", "no figures"), ("none/a.json", "no folder"), ("", "no ordinary")]
+)
+def test_where_figures_cannot_go_is_known_before_they_are_measured(tmp_path, target, says):
+    (tmp_path / "diary.txt").write_text("a diary")
+    assert says_one_line(run(f"--json={tmp_path / target}"), says)
+    assert (tmp_path / "diary.txt").read_text() == "a diary"
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A folder with the files of a checkout."""

@@ -264,7 +264,7 @@ def _is_file(entry: os.DirEntry) -> bool:
 def _from_list(layout: Layout, place: str) -> Listing:
     """List the images that a list names, `path label` on each line."""
     names = _label_names(layout)
-    items, labels = [], set()
+    items, labels, lines = [], set(), {}
     for number, line in _lines(place):
         pieces = line.rsplit(None, 1)
         if len(pieces) != 2 or not re.fullmatch("[0-9]{1,9}", pieces[1]) or "\0" in line:
@@ -276,6 +276,9 @@ def _from_list(layout: Layout, place: str) -> Listing:
         layout.check_inside(path)
         if names and label not in names:
             raise UserError(f"{place}, line {number}: {LABELS} has no name for label {label}")
+        earlier = lines.setdefault(os.path.normpath(path), number)
+        if earlier != number:  # one of the two could be for training, and the other for validation
+            raise UserError(f"{place}, line {number}: {printable(name[:100])} stands in line {earlier}, too")
         labels.add(label)
         items.append((path, unicodedata.normalize("NFC", name.replace("\\", "/")), label))
     if not items:

@@ -170,8 +170,8 @@ def note_classes_without_validation(config: Namespace, train: Part, rows: np.nda
             f"no class of {config.data_dir} has two training images: none can be held out for validation with "
             f"--valid_size={config.valid_size}"
         )
-    present = set(np.unique(train.labels[rows]).tolist())
-    empty = [label for number, label in enumerate(train.classes) if number not in present]
+    present, held = np.unique(train.labels).tolist(), set(np.unique(train.labels[rows]).tolist())
+    empty = [train.classes[number] for number in present if number not in held]
     if empty:
         note([f"[!] {printable(config.data_dir)}: a single image, and so none for validation, of {listed(empty)}"])
 

@@ -36,6 +36,8 @@ class Model:
     def __init__(self, folder: str):
         with open(os.path.join(folder, "about.json"), encoding="utf-8") as file:
             self.about = json.load(file)
+        if not isinstance(self.about, dict) or not {"image_shape", "classes"} <= self.about.keys():
+            raise ValueError("about.json has no image_shape or no classes")
         stem = os.path.join(folder, "inference")
         program = stem + ".json" if os.path.exists(stem + ".json") else stem + ".pdmodel"  # of PaddlePaddle 3, or 2
         weights = stem + ".pdiparams"
