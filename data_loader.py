@@ -286,7 +286,7 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
 
     Raises:
         UserError: the data cannot be got, a split would be empty, or the canvas is smaller than the images; or, as a
-            training of one's own data begins, images of its test cannot be used.
+            training of one's own data begins, images of its test cannot be read.
     """
     seen = ("train", "valid", "test") if data is None else ("train", "valid")  # what is wrong is known before training
     parts, about, skipped = _parts(config, seen, data)

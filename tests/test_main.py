@@ -29,7 +29,7 @@ from ram.draw import snapshots
 from ram.evaluation import evaluate
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published, weights
-from ram.runs.files import RunFiles
+from ram.runs.files import RunFiles, restore_log
 from ram.runs.find import find
 from ram.system import processes
 from ram.system.cpu import check_threads
@@ -251,13 +251,16 @@ def test_the_log_of_another_training_is_kept(place):
     place.run(*SHORT, "--random_seed=2", f"--ckpt_dir={place.root / 'second'}")
     (log,) = (place.root / "logs").glob("*.jsonl")
     second = log.read_bytes()
-    for content in (second, b"a diary\n", 5 * second.splitlines(keepends=True)[0]):
+    for content in (second, b"a diary\n"):
         log.write_bytes(content)
         assert f"{log} is the log of another training than {place.latest}" in refusal(place, "--resume=True")
         assert log.read_bytes() == content and place.latest.read_bytes() == one
-    log.write_bytes(second)
+    log.write_bytes(second + second.splitlines(keepends=True)[1])  # of a training that was killed, and had gone on
     place.run("--resume=True", f"--ckpt_dir={place.root / 'second'}")
     assert log.read_bytes() == second
+    restore_log(str(log), [], "a checkpoint of the first epoch")
+    (kept,) = log.parent.glob(f"old/*/{log.name}")
+    assert log.read_bytes() == b"" and kept.read_bytes() == second
 
 
 def test_a_fresh_start_does_not_promise_to_resume_what_was_no_checkpoint(place, capsys):

@@ -722,6 +722,12 @@ def test_10_what_is_wrong_with_the_test_is_known_before_the_training(tmp_path, p
     message = place.refuse(data)
     assert message.startswith("main.py: 1 image cannot be used: ") and "test/a/002.png" in message
     place.run(data, "--resume=True", "--epochs=2")  # which had begun
+    shutil.rmtree(data / "test")
+    for number in range(3):
+        write(data / "test" / f"{number}.png")  # without labels
+    out = place.run(data)
+    assert f"There can be no test so far: {data / 'test'} has no folders in it" in out and "[*] Train on " in out
+    assert "has no folders in it" in place.refuse(data, "--is_train=False")
 
 
 @posix

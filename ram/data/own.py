@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Iterable
@@ -132,7 +133,10 @@ def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) ->
     if names[0] not in layout.places:
         raise layout.missing(names[0])
     loader = Loader(layout, config.image_size, names[0], None if data is None else kept.conversion(data))
-    parts = {part: loader.load(part) for part in names if part in layout.places}
+    parts = {}
+    for part in (part for part in names if part in layout.places):
+        with _noted(part, names, loader.notes):
+            parts[part] = loader.load(part)
     concerned = {item.path for part in parts for item in loader.listing(part).items}
     broken = {path: why for path, why in loader.broken.items() if path in concerned}
     loader.broken = broken
@@ -176,6 +180,17 @@ def note_classes_without_validation(config: Namespace, train: Part, rows: np.nda
         note([f"[!] {printable(config.data_dir)}: a single image, and so none for validation, of {listed(empty)}"])
 
 
+@contextlib.contextmanager
+def _noted(part: str, names: tuple[str, ...], notes: list[str]):
+    """Note what is wrong with a test as a training begins, which can go without; else it is an error."""
+    try:
+        yield
+    except UserError as error:
+        if part != "test" or names[0] == part:
+            raise
+        notes.append(f"[!] There can be no test so far: {error}")
+
+
 def _title(part: str) -> str:
     """Write a part's name as in "training images"."""
     return {"train": "training", "valid": "validation"}.get(part, part)
@@ -188,23 +203,31 @@ def _load_arrays(source: ArraySet, names: tuple[str, ...], image_size: int | Non
     """Load parts that consist of arrays."""
     if names[0] not in source.parts:
         raise UserError(f"{source.root} has no {_title(names[0])} images: it has those of {listed(list(source.parts))}")
-    raw = {part: source.read(part) for part in source.parts if part in names or part == "train"}
-    for part, (images, labels) in raw.items():
-        if len(images) != len(labels):
-            raise UserError(f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them")
+    raw, notes = {}, list(source.notes)
+    for part in (part for part in source.parts if part in names or part == "train"):
+        with _noted(part, names, notes):
+            images, labels = source.read(part)
+            if len(images) != len(labels):
+                raise UserError(
+                    f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them"
+                )
+            raw[part] = images, labels
     decides = "train" if "train" in raw else names[0]
     values = np.unique(raw[decides][1])
     classes = [str(value) for value in values.tolist()]
     parts = {}
     for part, (images, labels) in raw.items():
-        if images.shape[1:] != raw[decides][0].shape[1:]:
-            shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
-            raise UserError(f"{source.root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}")
-        unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
-        if unknown:
-            raise UserError(f"{source.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
-        parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
-    note(source.notes)
+        with _noted(part, names, notes):
+            if images.shape[1:] != raw[decides][0].shape[1:]:
+                shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
+                raise UserError(
+                    f"{source.root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}"
+                )
+            unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
+            if unknown:
+                raise UserError(f"{source.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
+            parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
+    note(notes)
     about = {"background": "black", "by_class": data is None or _by_class(data)}
     about.update({part: kept.of_arrays(*parts[part]) for part in ("train", "valid") if part in parts})
     return Loaded({part: parts[part] for part in names if part in parts}, about, {})

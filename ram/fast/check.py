@@ -16,6 +16,7 @@ import paddle
 
 from ram.fast import rollout as fast
 from ram.system import processes
+from utils import first_line
 
 CHECKED = 16  # rows of an epoch's first batch by which the two are compared
 PIXELS = 2**22  # that they have at most, unless one image has more: the plain rollout needs several times their bytes
@@ -50,8 +51,8 @@ def compare(model, x: paddle.Tensor, noise, loss: Callable | None) -> str | None
     with paddle.no_grad():
         try:
             tape = fast.walk(model, scene, led)
-        except (AttributeError, TypeError, ValueError, RuntimeError):  # layers of other names or shapes, or no bias
-            return UNKNOWN
+        except (AttributeError, TypeError, ValueError) as error:  # layers of other names or shapes, or no bias
+            return f"{UNKNOWN} ({first_line(error)})"
         for name, plain, quick in itertools.chain(parts(model, x, led, tape), next_locations(model, x, noise, tape)):
             if not alike(plain, quick):
                 return name
@@ -74,7 +75,8 @@ def next_locations(model, x: paddle.Tensor, noise, tape):
     T = len(tape.l)
     for n in sorted({1, T - 1}) if T > 1 else ():
         walk = model.walk(x, noise, paddle.stack(tape.l[:n], axis=1))
-        yield "RecurrentAttention.walk", next(itertools.islice(walk, n, None)).l_t, tape.l[n]
+        glimpse = next(itertools.islice(walk, n, None), None)
+        yield "RecurrentAttention.walk", glimpse and glimpse.l_t, tape.l[n]
 
 
 def first_images(x: paddle.Tensor) -> paddle.Tensor:

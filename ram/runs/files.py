@@ -51,11 +51,10 @@ def write_skipped(path: str, skipped: dict[str, str]) -> None:
     print(f"[!] {len(skipped)} images were left out: see {path}")
 
 
-AHEAD = 2  # records that a log may have and a checkpoint, or the one before it, not yet
-
-
 def restore_log(path: str, history: list[dict], owner: str) -> None:
     """Make a log hold just the records of a history: a training that was killed may have logged more or less.
+
+    Where the history is empty nothing tells whose log it is, and it is moved into a folder `old` beside it.
 
     Args:
         path: the log.
@@ -68,12 +67,14 @@ def restore_log(path: str, history: list[dict], owner: str) -> None:
     logged = []
     if is_there(path):
         with file_access("read", path), open(path, encoding="utf-8", errors="replace") as file:
-            logged = [line for line in file if line.endswith("\n")]  # the last may be torn
-    if len(logged) > len(history) + AHEAD or not all(map(tells_of, logged, history)):
+            logged = [line for line in file if line.endswith("\n") and line.strip()]  # the last may be torn
+    if not all(map(tells_of, logged, history)):
         raise UserError(
             f"{path} is the log of another training than {owner}, and stays as it is: give --logs_dir (and "
             "--plots_dir) of its own, or move the log away"
         )
+    if logged and not history:
+        print(f"[*] {path} was moved to {checkpoint.set_aside([path], os.path.basename(path).removesuffix('.jsonl'))}")
     checkpoint.write_bytes(path, "".join(json.dumps(record) + "\n" for record in history).encode())
 
 
@@ -121,10 +122,15 @@ def locked(*paths: str):
 def move_aside(paths: list[str], name: str, config) -> None:
     """Move what a fresh start would overwrite into its own folder, and print which."""
     if processes.is_first():
-        begun = any(path.endswith(".pdparams") and is_there(path) for path in paths)
-        moved = checkpoint.set_aside(paths, name, config.ckpt_dir)
-        if moved and begun:
-            print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
-        elif moved:
-            print(f"[*] Files of another run of this name were moved to {moved}")
+        put_aside(paths, name, config)
     processes.barrier()  # the other processes must not find these files
+
+
+def put_aside(paths: list[str], name: str, config) -> None:
+    """Move files as `move_aside` does, by this process alone."""
+    begun = any(path.endswith(".pdparams") and is_there(path) for path in paths)
+    moved = checkpoint.set_aside(paths, name, config.ckpt_dir)
+    if moved and begun:
+        print(f"[*] An earlier run of this name was moved to {moved}; --resume=True would have gone on with it")
+    elif moved:
+        print(f"[*] Files of another run of this name were moved to {moved}")

@@ -46,7 +46,8 @@ def find(config: argparse.Namespace) -> Trained:
         preset = get_config([f"--preset={config.preset}", f"--model={config.model}"])
         others = differences(trained.settings, settings(preset))
         if others:
-            print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}")
+            applies = "; what the file says applies" if config.weights else ""
+            print(f"[*] {path} was not trained as --preset={config.preset} trains: {printable(others)}{applies}")
     if origin_in(trained.settings):
         print(f"[*] The training of {path} started from {origin_in(trained.settings)}")
     return trained

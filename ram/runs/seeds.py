@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 
 from config import DECIDING, FREE, KEPT, experiment_name, run_name
 from ram.runs import checkpoint, jobs
-from ram.runs.files import RunFiles, locked, locks_of, move_aside
+from ram.runs.files import RunFiles, locked, locks_of, move_aside, put_aside
 from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
 from ram.runs.weights import read
@@ -70,8 +70,8 @@ def train_and_test(config: argparse.Namespace, load: Callable, train: Callable, 
     with locked(*locks_of(config, name + "_runs")):
         if config.resume:
             config = with_settings_of_begun(config)
-            if not seeds_in(path) <= {one.random_seed for one in each(config)}:
-                move_aside([path], name, config)  # it tells of more runs than these
+            if processes.is_first() and not seeds_in(path) <= {one.random_seed for one in each(config)}:
+                put_aside([path], name, config)  # it tells of more runs than these
         else:
             load(each(config)[0])
             of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
