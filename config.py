@@ -38,7 +38,7 @@ def bool_or_auto(text: str) -> bool | str:
 
 
 def path(text: str) -> str:
-    """Take the text as it is, but for a `~` in front, as which no shell takes that of `--flag=~/folder`."""
+    """Take the text as it is, with the home for a `~` in front, which a shell leaves in `--flag=~/folder`."""
     return os.path.expanduser(text)
 
 

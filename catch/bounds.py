@@ -9,7 +9,8 @@ import numpy as np
 
 from catch import game
 from catch.play import caught_line
-from ram.system.command import command_line, refuse_arguments
+from config import Parser
+from ram.system.command import command_line
 from utils import generator
 
 STARTS, ANGLES = 32, 721  # the perfect player's grid of paths: starts per pixel, and angles
@@ -75,4 +76,4 @@ def main(size: int = 24, count: int = 10_000) -> None:
 
 
 if __name__ == "__main__":
-    command_line("catch.bounds", lambda: refuse_arguments() or main())
+    command_line("catch.bounds", lambda: Parser(prog="catch.bounds").parse_args() and main())

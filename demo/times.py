@@ -13,7 +13,8 @@ import time
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ram.system.command import command_line, refuse_arguments
+from config import Parser
+from ram.system.command import command_line
 from ram.system.cpu import num_threads, prepare_cpu
 
 REPEATS = 50
@@ -59,4 +60,4 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    command_line("python -m demo.times", lambda: refuse_arguments() or measure())
+    command_line("python -m demo.times", lambda: Parser(prog="demo.times").parse_args() and measure())

@@ -99,7 +99,7 @@ class Job:
 
 
 def as_message(line: str) -> dict:
-    """Read a line of a job: a message, or what is none, as what a library prints or half a message of a killed job."""
+    """Read a line of a job: a message, or as one what is none, from a library or cut where the job was killed."""
     with contextlib.suppress(ValueError):
         if line.startswith("{"):
             return json.loads(line)

@@ -15,7 +15,7 @@ from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
 from ram.runs.weights import read
 from ram.system import processes
-from utils import UserError, is_there, printable
+from utils import UserError, file_access, is_there, printable
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 
@@ -70,8 +70,8 @@ def train_and_test(config: argparse.Namespace, load: Callable, train: Callable, 
     with locked(*locks_of(config, name + "_runs")):
         if config.resume:
             config = with_settings_of_begun(config)
-            if processes.is_first() and not seeds_in(path) <= {one.random_seed for one in each(config)}:
-                put_aside([path], name, config)  # it tells of more runs than these
+            if processes.is_first() and tells_of_others(path, {one.random_seed for one in each(config)}):
+                put_aside([path], name, config)
         else:
             load(each(config)[0])
             of_all = [file for one in each(config) for file in RunFiles(one).of_a_run()]
@@ -169,15 +169,15 @@ def spread(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def seeds_in(path: str) -> set[int]:
-    """Return the seeds of the runs that a file of results tells of; none where there is no such file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return {run["seed"] for run in json.load(file)["runs"]}
-    except FileNotFoundError:
-        return set()
-    except (OSError, ValueError, TypeError, KeyError):
-        return {-1}  # it is none that was written here
+def tells_of_others(path: str, seeds: set[int]) -> bool:
+    """Tell whether there is a file that holds something else than results of runs with some of these seeds."""
+    if not is_there(path):
+        return False
+    with file_access("read", path), open(path, encoding="utf-8") as file:
+        try:
+            return not {run["seed"] for run in json.load(file)["runs"]} <= seeds
+        except (ValueError, TypeError, KeyError):
+            return True
 
 
 def results(config: argparse.Namespace, runs: list[Run]) -> dict:

@@ -7,7 +7,7 @@ import sys
 from typing import Callable
 
 from ram.system.signals import Interrupted, ignore_stop_signals
-from utils import UserError, printable
+from utils import UserError
 
 
 def command_line(program: str, function: Callable[[], int | None]) -> None:
@@ -47,12 +47,6 @@ def command_line(program: str, function: Callable[[], int | None]) -> None:
         status = 2
     if status:
         sys.exit(status)
-
-
-def refuse_arguments() -> None:
-    """Raise UserError where a command that takes no arguments was given some."""
-    if len(sys.argv) > 1:
-        raise UserError(f"this command takes no arguments, and {printable(sys.argv[1])} was given")
 
 
 def open_streams() -> None:
