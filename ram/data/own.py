@@ -206,31 +206,40 @@ def _load_arrays(source: ArraySet, names: tuple[str, ...], image_size: int | Non
     raw, notes = {}, list(source.notes)
     for part in (part for part in source.parts if part in names or part == "train"):
         with _noted(part, names, notes):
-            images, labels = source.read(part)
-            if len(images) != len(labels):
-                raise UserError(
-                    f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them"
-                )
-            raw[part] = images, labels
+            raw[part] = _read_arrays(source, part)
     decides = "train" if "train" in raw else names[0]
-    values = np.unique(raw[decides][1])
+    shape, values = raw[decides][0].shape[1:], np.unique(raw[decides][1])
     classes = [str(value) for value in values.tolist()]
     parts = {}
     for part, (images, labels) in raw.items():
         with _noted(part, names, notes):
-            if images.shape[1:] != raw[decides][0].shape[1:]:
-                shapes = [" x ".join(map(str, pixels.shape[1:])) for pixels in (images, raw[decides][0])]
-                raise UserError(
-                    f"{source.root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}"
-                )
-            unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
-            if unknown:
-                raise UserError(f"{source.root}: {unknown[0]} is no class: those in train are {listed(classes)}")
+            _check_arrays(source.root, part, images, labels, shape, values)
             parts[part] = Part(_fitted(images, image_size), np.searchsorted(values, labels).astype(np.int64), classes)
     note(notes)
     about = {"background": "black", "by_class": data is None or _by_class(data)}
     about.update({part: kept.of_arrays(*parts[part]) for part in ("train", "valid") if part in parts})
     return Loaded({part: parts[part] for part in names if part in parts}, about, {})
+
+
+def _read_arrays(source: ArraySet, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read images (N, C, H, W) and labels (N,) of a part; raise UserError where they are not as many."""
+    images, labels = source.read(part)
+    if len(images) != len(labels):
+        raise UserError(f"{source.root} has {len(images)} {_title(part)} images, but {len(labels)} labels of them")
+    return images, labels
+
+
+def _check_arrays(
+    root: str, part: str, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int, int], values: np.ndarray
+) -> None:
+    """Raise UserError unless images (N, C, H, W) and labels (N,) have the training's shape (C, H, W) and values."""
+    if images.shape[1:] != shape:
+        shapes = [" x ".join(map(str, each)) for each in (images.shape[1:], shape)]
+        raise UserError(f"{root}: {_title(part)} images are {shapes[0]}, and training images {shapes[1]}")
+    unknown = sorted(set(np.unique(labels).tolist()) - set(values.tolist()))
+    if unknown:
+        classes = list(map(str, values.tolist()))
+        raise UserError(f"{root}: {unknown[0]} is no class: those in train are {listed(classes)}")
 
 
 def _fitted(images: np.ndarray, image_size: int | None) -> np.ndarray:
