@@ -102,7 +102,7 @@ class Flag(NamedTuple):
         on_resume: whether a resumed run must have the SAME value as before, keeps it unless the flag is given anew
             (KEEP), or takes the command's (CHANGE).
         optional: whether it may be None, which has no text.
-        only: the data sets that it is for, if not for all.
+        only: the setting that it is for, if not for all: the name of another flag, and its values.
         before: where this is not None, files that lack the flag are older than it, and this is what was done then.
         metavar: what stands for its value in --help.
         several: whether more than one value may follow.
@@ -155,6 +155,7 @@ GROUPS = {
              help="relu: h_t = relu(i2h(g_t) + h2h(h_t-1)), as in the paper; lstm: an LSTM"),
         Flag("hidden_size", units, 256, "model", looking=True, mark="h", help="units of the core (D)"),
         Flag("core_init", ("identity", "glorot"), "identity", "training", looking=True, before="glorot",
+             only=("core", ("relu",)),
              help="how h2h of the rectified core starts: as the identity, which keeps what was seen, or drawn like "
                   "all other weights, as an LSTM's always are"),
     ],
@@ -209,18 +210,19 @@ GROUPS = {
     "Data": [
         Flag("dataset", DATASETS, "mnist", "data", mark=HEAD,
              help="data set; of your own in --data_dir: folder (image files, or an .npz), idx (files like MNIST's)"),
-        Flag("source", ("mnist", "fashion_mnist"), "mnist", "data", mark=HEAD, only=CANVASES,
+        Flag("source", ("mnist", "fashion_mnist"), "mnist", "data", mark=HEAD, only=("dataset", CANVASES),
              help="images that are put on canvases"),
-        Flag("canvas_size", side, 60, "data", mark=HEAD, only=CANVASES, help="side of a canvas, in pixels"),
-        Flag("num_clutter", number(int, 0, 1000), 4, "data", mark=HEAD, only=("cluttered_mnist",),
+        Flag("canvas_size", side, 60, "data", mark=HEAD, only=("dataset", CANVASES),
+             help="side of a canvas, in pixels"),
+        Flag("num_clutter", number(int, 0, 1000), 4, "data", mark=HEAD, only=("dataset", ("cluttered_mnist",)),
              help="pieces of clutter on a canvas"),
-        Flag("image_size", side, None, "data", mark=HEAD, optional=True, only=("folder",),
+        Flag("image_size", side, None, "data", mark=HEAD, optional=True, only=("dataset", ("folder",)),
              help="make all images squares of this side, in pixels (None: they have one size already)"),
-        Flag("test_size", below_one, TEST_SIZE, "data", mark="test", only=("folder",), before=0.2,
+        Flag("test_size", below_one, TEST_SIZE, "data", mark="test", only=("dataset", ("folder",)), before=0.2,
              help="share of each class that is held out for the test, where data_dir has class folders alone"),
-        Flag("skip_broken", str2bool, False, "data", only=("folder",), before=False,
+        Flag("skip_broken", str2bool, False, "data", only=("dataset", ("folder",)), before=False,
              help="go on without images that cannot be read, and list them in logs_dir/RUN_skipped.txt"),
-        Flag("follow_links", str2bool, False, "running", on_resume=CHANGE, only=("folder",),
+        Flag("follow_links", str2bool, False, "running", on_resume=CHANGE, only=("dataset", ("folder",)),
              help="take images outside of data_dir, too, which links or lists in it name"),
         Flag("valid_size", fraction, 0.1, "training",
              help="share of the training images that is held out for validation"),
@@ -233,7 +235,7 @@ GROUPS = {
         Flag("augment_rotate", number(float, 0, 180), 10.0, "training", help="turn images by up to N degrees"),
         Flag("augment_scale", number(float, 0, 0.9), 0.1, "training", help="scale each axis by 1-N to 1+N"),
         Flag("augment_shear", number(float, 0, 60), 8.0, "training", help="shear images by up to N degrees"),
-        Flag("augment_clutter", str2bool, True, "training", before=False, only=("cluttered_mnist",),
+        Flag("augment_clutter", str2bool, True, "training", before=False, only=("dataset", ("cluttered_mnist",)),
              help="cut clutter from augmented images: cut from others it is sharper than the digit, which gives "
                   "itself away"),
         Flag("augment_flip", str2bool, False, "training", before=False,
@@ -248,19 +250,21 @@ GROUPS = {
     "Training": [
         Flag("is_train", str2bool, True, "running", on_resume=CHANGE, help="train; False: test a trained model"),
         Flag("optimizer", ("adam", "sgd", "momentum", "rmsprop", "adadelta"), "adam", "training", help="optimizer"),
-        Flag("momentum", below_one, 0.5, "training", help="momentum of --optimizer=momentum"),
-        Flag("nesterov", str2bool, True, "training", help="whether that momentum is Nesterov's"),
+        Flag("momentum", below_one, 0.5, "training", only=("optimizer", ("momentum",)), help="momentum"),
+        Flag("nesterov", str2bool, True, "training", only=("optimizer", ("momentum",)),
+             help="whether that momentum is Nesterov's"),
         Flag("epochs", number(int, 1, 10**4), 300, "training", on_resume=KEEP,  # a checkpoint holds the figures of each
              help="epochs in all"),
         Flag("init_lr", positive, 1e-3, "training", help="learning rate at the start"),
         Flag("min_lr", number(float, 0), 0.0, "training", help="the learning rate never falls below this"),
         Flag("lr_schedule", ("constant", "plateau", "linear", "cosine"), "cosine", "training",
              help="how the learning rate changes"),
-        Flag("lr_decay_epochs", size, None, "training", optional=True,
-             help="linear, cosine: epochs until min_lr (None: all of them)"),
-        Flag("lr_patience", count, 20, "training",
-             help="plateau: the rate is cut after N + 1 epochs in a row without a lower validation loss"),
-        Flag("lr_factor", fraction, 0.1, "training", help="plateau: what a cut multiplies the learning rate by"),
+        Flag("lr_decay_epochs", size, None, "training", optional=True, only=("lr_schedule", ("linear", "cosine")),
+             help="epochs until min_lr (None: all of them)"),
+        Flag("lr_patience", count, 20, "training", only=("lr_schedule", ("plateau",)),
+             help="the rate is cut after N + 1 epochs in a row without a lower validation loss"),
+        Flag("lr_factor", fraction, 0.1, "training", only=("lr_schedule", ("plateau",)),
+             help="what a cut multiplies the learning rate by"),
         Flag("class_weights", ("equal", "balanced"), "equal", "training", before="equal",
              help="weights of the classes in the classification loss; balanced: the rarer a class, the more"),
         Flag("label_smoothing", below_one, 0.0, "training", before=0.0,
@@ -327,9 +331,14 @@ IN_FILES = [flag.name for flag in FLAGS if flag.decides != "use"]
 FREE = frozenset(flag.name for flag in FLAGS if flag.on_resume != SAME)
 KEPT = [flag.name for flag in FLAGS if flag.on_resume == KEEP]
 PATHS = [flag.name for flag in FLAGS if flag.allowed is path]
-ONLY = {flag.name: flag.only for flag in FLAGS if flag.only}
 OPTIONAL = frozenset(flag.name for flag in FLAGS if flag.optional)
 BEFORE = {flag.name: flag.before for flag in FLAGS if flag.before is not None}
+
+
+def scope(flag: Flag) -> str:
+    """List the settings that a flag is for, where it is not for all."""
+    name, values = flag.only
+    return ", ".join(f"--{name}={value}" for value in values)
 
 
 def build_parser() -> Parser:
@@ -343,7 +352,8 @@ def build_parser() -> Parser:
     for title, flags in GROUPS.items():
         group = parser.add_argument_group(title)
         for flag in flags:
-            options = {"default": flag.default, "help": flag.help, "metavar": flag.metavar}
+            text = flag.help + (f"; for {scope(flag)} alone" if flag.only else "")
+            options = {"default": flag.default, "help": text, "metavar": flag.metavar}
             if isinstance(flag.allowed, tuple):
                 options["choices"] = flag.allowed
             else:
@@ -389,17 +399,30 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     trains = config.is_train and not (config.predict or config.export or config.export_onnx)
     if trains or not config.weights:  # else the file of the weights may say the data set
         check_data_flags(config)
+    if trains and config.resume is not True:  # a resumed run keeps its settings, and a test needs none of a training's
+        refuse_idle(config, [flag for flag in FLAGS if getattr(config, flag.name) != flag.default])
     check(config)
     return config
 
 
 def check_data_flags(config: argparse.Namespace) -> None:
     """Raise UserError where a flag was given that is for other data sets."""
-    for flag in FLAGS:
-        if flag.only and flag.name in config.explicit and config.dataset not in flag.only:
+    refuse_idle(config, [flag for flag in FLAGS if flag.only and flag.only[0] == "dataset"])
+
+
+def is_idle(flag: Flag, settings: dict) -> bool:
+    """Tell whether a flag decides nothing beside these settings, since it is for others."""
+    return bool(flag.only) and settings.get(flag.only[0]) not in flag.only[1]
+
+
+def refuse_idle(config: argparse.Namespace, flags: list[Flag]) -> None:
+    """Raise UserError where one of these flags was given and decides nothing."""
+    for flag in flags:
+        if flag.name in config.explicit and is_idle(flag, vars(config)):
+            name, values = flag.only
             raise UserError(
-                f"--{flag.name}={getattr(config, flag.name)} is for --dataset={' or '.join(flag.only)}, and this is "
-                f"--dataset={config.dataset}"
+                f"--{flag.name}={getattr(config, flag.name)} is for --{name}={' or '.join(values)}, and this is "
+                f"--{name}={getattr(config, name)}"
             )
 
 

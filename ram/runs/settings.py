@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import BEFORE, DECIDING, IN_FILES, LOOKING, ONLY, OPTIONAL, build_parser, check
+from config import BEFORE, DECIDING, FLAGS, IN_FILES, LOOKING, OPTIONAL, build_parser, check, is_idle
 from ram.runs.origin import KEY, origin_in
 from utils import UserError, first_few
 
@@ -33,12 +33,9 @@ def deciding(saved: dict) -> dict:
     Where the training started from weights in a file, the content of that file is among them.
     """
     flags = completed(saved)
-    idle: list[str] = []
+    idle = [flag.name for flag in FLAGS if is_idle(flag, flags)]
     if flags.get("model") != "ram":
         idle += LOOKING
-    elif flags.get("core") == "lstm":
-        idle += ["core_init"]
-    idle += [name for name, datasets in ONLY.items() if flags.get("dataset") not in datasets]
     decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in idle}
     decisive.update(gone(saved))
     origin = origin_in(saved)
