@@ -22,7 +22,8 @@ def catch(language: str, part: dict) -> str:
     rows = [[f"{name}, {command}", None, f"{value:.2f}", None, None, None] for name, value in bounds]
     for claim in part["claims"]:
         source = f"[{claim['system'][language]}]({claim['link']})"
-        caught = (claim["caught"][language] if way == claim["played"] else None for way in ("greedy", "sampled"))
+        ways = ("greedy", "sampled")  # where a claim does not say which it is, it stands in both columns
+        caught = (claim["caught"][language] if claim["played"] in (None, way) else None for way in ways)
         rows.append([source, claim["frames"][language], *caught, None, None])
     for row in part["rows"]:
         name = f"{PLAYERS[row['player']][language]}, `{row['command']}`"
@@ -36,6 +37,9 @@ def catch_short(language: str, part: dict) -> str:
     """Make the README's row of balls caught: the mean of the trainings, beside what others report."""
     learned = [row for row in part["rows"] if row["player"] == "learned"]
     cells = [f"{mean(v):.2f} +- {stdev(v):.2f}" for v in ([row[k] for row in learned] for k in ("greedy", "sampled"))]
-    claims = (f"[{claim['caught'][language]}]({claim['link']})" for claim in part["claims"])
+    claims = []
+    for claim in part["claims"]:
+        note = {"en": " ({})", "zh": "（{}）"}[language].format(claim["note"][language]) if "note" in claim else ""
+        claims.append(f"[{claim['caught'][language]}]({claim['link']}){note}")
     headings = ["Catch, balls caught in percent", "ours, greedy", "ours, sampled", "paper", "best public claim"]
     return table(headings, [[translate("20 million frames, seeds 1 to 3", language), *cells, *claims]], language)

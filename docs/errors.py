@@ -11,6 +11,8 @@ from statistics import mean, stdev
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from words import translate
+
 from ram.runs.published import name_of
 
 RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
@@ -100,6 +102,12 @@ def system(claim: dict) -> dict:
 def paths_of(claim: dict) -> int | None:
     """Return how many paths a claim averages; None where its system does not say."""
     return claim.get("paths", system(claim)["paths"])
+
+
+def number_of_paths(claim: dict, language: str) -> str:
+    """Write how many paths a claim averages, as far as its system says."""
+    words = {"en": "{} or 1", "zh": "{} 或 1"}[language] if system(claim).get("perhaps_one") else "{}"
+    return words.format(paths_of(claim)) if paths_of(claim) else translate("not stated", language)
 
 
 def what_differs(claim: dict, language: str) -> str | None:

@@ -19,6 +19,7 @@ from errors import (
     linked,
     measured,
     named,
+    number_of_paths,
     paper_error,
     paths_of,
     plainly,
@@ -62,10 +63,10 @@ def results_short(language: str) -> str:
         task, group = task_of(training), seeds(training_name(training))
         if "random_of" in task or "variant" in training:
             continue
-        name, patches = named(training, language), retina(task["patch_size"], task["scales"], language)
+        name, patches = task["name"][language], retina(task["patch_size"], task["scales"], language)
         rows.append(
             [
-                {"en": f"{name}, {patches}", "zh": f"{name}，{patches}"}[language],
+                f"`{training['preset']}`" + {"en": f": {name}, {patches}", "zh": f"：{name}，{patches}"}[language],
                 training["glimpses"],
                 *(measured(group, paths, 1) for paths in ("sampled", "mean")),
                 paper_error(training),
@@ -112,7 +113,7 @@ def all_claims(language: str, others: bool) -> str:
                 task["name"][language],
                 f"[{source['name'][language]}]({source['link']})",
                 retina(task["patch_size"], scales, language) if source.get("retina", True) else None,
-                paths_of(group[0]) or translate("not stated", language),
+                number_of_paths(group[0], language),
                 ", ".join(str(claim["glimpses"] or "-") for claim in group),
                 ", ".join(claimed(claim) for claim in group),
                 what_differs(group[0], language),
@@ -129,6 +130,7 @@ def comparisons(language: str) -> str:
             compared = comparison(seeds(training_name(training)), paths, M)
             if compared:
                 ours, claim, difference, bound = compared
+                clearly = "ahead" if difference > bound else "behind" if difference < -bound else "neither"
                 rows.append(
                     [
                         named(training, language),
@@ -138,10 +140,10 @@ def comparisons(language: str) -> str:
                         linked(claim, language),
                         f"{difference:.2f}",
                         f"{bound:.2f}",
-                        translate("yes" if difference > bound else "no", language),
+                        translate(clearly, language),
                     ]
                 )
-    headings = "task,glimpses,paths,ours,lowest claim,difference,twice its standard error,clear"
+    headings = "task,glimpses,paths,ours,lowest claim,difference,twice its standard error,clearly"
     return table(headings.split(","), rows, language)
 
 

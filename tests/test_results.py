@@ -140,6 +140,22 @@ def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
     assert seen == {True, False}
 
 
+def test_a_comparison_says_who_is_clearly_ahead():
+    words = set()
+    for line in tables.comparisons("en").splitlines()[2:]:
+        *_, difference, bound, word, _ = (cell.strip() for cell in line.split("|"))
+        words.add(word)
+        if abs(abs(float(difference)) - float(bound)) > 0.01:  # rounded, they may seem equal
+            lead, bound = float(difference), float(bound)
+            assert word == ("ahead" if lead > bound else "behind" if lead < -bound else "neither"), line
+    assert words == {"ahead", "behind", "neither"}
+
+
+def test_a_claim_that_may_be_of_one_path_says_so():
+    rows = [line for line in tables.BLOCKS["claims"]("en").splitlines() if "dHonerkamp" in line]
+    assert rows and all(re.search(r"\| (10|7) or 1 \|", line) for line in rows)
+
+
 def test_several_trainings_of_a_preset_are_one_row_of_readme(monkeypatch):
     """Their mean, and its spread over the trainings; in docs/results.md each has a row of its own."""
     (first,) = (
@@ -164,16 +180,19 @@ def test_a_model_with_convolutions_stands_below_the_one_without(monkeypatch):
     shared = [{**test, "preset": "mnist7-conv"} for test in RESULTS["tests"] if test["preset"] == "mnist7"]
     monkeypatch.setitem(tables.RESULTS, "trainings", [*models, {**first, "preset": "mnist7-conv"}])
     monkeypatch.setitem(tables.RESULTS, "tests", [*RESULTS["tests"], *shared])
-    for written, retina in ((tables.results, " | 8x8 | 7 |"), (tables.results_short, ", 8x8 | 7 |")):
+    for written, name, other in (
+        (tables.results, "MNIST, with convolutions | 8x8 | 7 |", "MNIST | 8x8 | 7 |"),
+        (tables.results_short, "`mnist7-conv`: MNIST, 8x8 | 7 |", "`mnist7`: MNIST, 8x8 | 7 |"),
+    ):
         rows = written("en").splitlines()
-        (place,) = (i for i, row in enumerate(rows) if row.startswith(f"| MNIST, with convolutions{retina}"))
-        assert rows[place - 1].startswith(f"| MNIST{retina}")
+        (place,) = (i for i, row in enumerate(rows) if row.startswith(f"| {name}"))
+        assert rows[place - 1].startswith(f"| {other}")
         assert f"| {mean(measured(('mnist7', 1), 'sampled', 1)['errors']):.2f} +- " in rows[place]
 
 
 def test_a_rival_with_as_many_glimpses_is_not_hidden_by_one_with_fewer():
     """The lowest claim stands first, whatever its glimpses; one with as many follows where it is ahead of ours."""
-    (seven,) = (row for row in tables.results_short("en").splitlines() if row.startswith("| MNIST, 8x8 | 7 "))
+    (seven,) = (row for row in tables.results_short("en").splitlines() if row.startswith("| `mnist7`: "))
     ours = mean(measured(("mnist7", 1), "sampled", 1)["errors"])
     assert ("); [0.85]" in seven) == (0.85 < ours)
 
