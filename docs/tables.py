@@ -90,12 +90,18 @@ def trainings(language: str) -> str:
             training["minutes"],
             translate("yes" if training["augmented"] else "no", language),
             translate("yes" if training["averaged"] else "no", language),
-            training["precision"],
+            weights(training, language),
         ]
         for training in in_order()
     ]
     headings = "command,seed,epochs,best epoch,minutes,augmented,averaged weights,weights"
     return table(headings.split(","), rows, language)
+
+
+def weights(training: dict, language: str) -> str:
+    """Write which weights were tested: the published ones, which may be rounded, or those of the checkpoint."""
+    unpublished = {"en": ", not published", "zh": "，未发布"}[language] if training.get("published") is False else ""
+    return training["precision"] + unpublished
 
 
 def all_claims(language: str, others: bool) -> str:
@@ -218,7 +224,7 @@ def reproductions(language: str) -> str:
     for training in RESULTS["reproductions"]:
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
-        trained = [training["epochs"], training["minutes"], training["precision"]]
+        trained = [training["epochs"], training["minutes"], weights(training, language)]
         rows.append([f"`{training['command']}`", *trained, *errors([training], plainly), linked(claim, language)])
     older = RESULTS["older_weights"]
     one, (means,), (ten,) = (test["errors"] for test in older["tests"])

@@ -1,9 +1,13 @@
-"""Test a published model in every way that the tables show, and put its rows into experiments/results.json.
+"""Test a model in every way that the tables show, and put its rows into experiments/results.json.
 
     python experiments/add_row.py cluttered60
     python experiments/add_row.py cluttered60 --seed=2
     python experiments/add_row.py mnist --variant=glimpses4
     python experiments/add_row.py paper-mnist --system=paper
+    python experiments/add_row.py cluttered100-conv --seed=2 --checkpoint=FOLDER/RUN_model_best.pdparams
+
+What is tested are the published weights; with --checkpoint those of a training whose weights are not published, since
+all together have to stay under 40 MB: the commands in its rows name the file where the training leaves it, in ./ckpt.
 
 Rows of the same model are replaced, others stay as they are. Each error is the one that the command in its row prints.
 Afterwards `python docs/make.py` writes the pages.
@@ -29,6 +33,8 @@ from ram.runs import published
 from ram.runs.settings import deciding, settings
 from ram.runs.weights import read_facts
 from ram.system.command import command_line
+from ram.system.cpu import num_threads, processor
+from ram.use.publish import check_finished, check_recipe, latest_of, read_training
 from utils import UserError
 
 FILE = ROOT / "experiments" / "results.json"
@@ -36,15 +42,15 @@ NOISE_SEEDS = [1, 2, 3, 4, 5]
 AUGMENTATIONS = ["shift", "rotate", "scale", "shear", "flip"]  # each a flag
 
 
-def error_of(command: str) -> float:
-    """Run a test command; return the error that it prints, in percent."""
+def error_of(command: str, weights: str) -> float:
+    """Run a test command, which has to test the file of weights; return the error that it prints, in percent."""
     words = [sys.executable, *command.split()[1:]]
     run = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     output = run.stdout
     if run.returncode:
         raise UserError(f"{command} ended with status {run.returncode}")
-    if "ckpt/published/" not in output:
-        raise UserError(f"{command} tests a training of your own, not the published weights: move it out of ./ckpt")
+    if weights not in output:
+        raise UserError(f"{command} tests a training of your own, not {weights}: move it out of ./ckpt")
     return float(re.search(r"Error: (\d+\.\d+)%", output)[1])
 
 
@@ -53,9 +59,10 @@ def relative(name: str, seed: int) -> str:
     return Path(ROOT, published.path_of(name, seed)).relative_to(ROOT).as_posix()
 
 
-def tests_of(preset: str, variant: str | None, seed: int) -> list[dict]:
+def tests_of(preset: str, variant: str | None, seed: int, checkpoint: str | None = None) -> list[dict]:
     """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
-    weights = f" --weights={relative(published.name_of(preset, variant), seed)}" if variant or seed != 1 else ""
+    file = f"ckpt/{Path(checkpoint).name}" if checkpoint else relative(published.name_of(preset, variant), seed)
+    weights = f" --weights={file}" if checkpoint or variant or seed != 1 else ""
     model = {"preset": preset, **({"variant": variant} if variant else {})}
     model.update({"training_seed": seed} if seed != 1 else {})
     command = f"python main.py --preset={preset} --is_train=False{weights}"
@@ -69,17 +76,44 @@ def tests_of(preset: str, variant: str | None, seed: int) -> list[dict]:
             continue
         errors = []
         for noise_seed in noise_seeds or [1]:
-            errors.append(error_of((command + more).replace("=S", f"={noise_seed}")))
-            print(f"{errors[-1]:5.2f}  {(command + more).replace('=S', f'={noise_seed}')}", flush=True)
+            tested = checkpoint or file
+            line = (command + more).replace("=S", f"={noise_seed}").replace(file, tested)
+            errors.append(error_of(line, tested))
+            print(f"{errors[-1]:5.2f}  {line}", flush=True)
         measured = {"paths": paths, "M": M, "noise_seeds": noise_seeds, "errors": errors}
         rows.append({**model, **measured, "command": command + more})
     return rows
 
 
-def training_of(preset: str, variant: str | None, seed: int, task: str, system: str | None) -> dict:
-    """Describe a training as its published file does."""
-    path = published.path_of(published.name_of(preset, variant), seed)
-    facts, weights = read_facts(path), load_file(path)
+def facts_of(preset: str, variant: str | None, seed: int, checkpoint: str | None) -> dict:
+    """Read what there is to know of a training from its published files, or from its checkpoint.
+
+    Raises:
+        UserError: the checkpoint is not of this training, or not of its end.
+    """
+    if not checkpoint:
+        path = published.path_of(published.name_of(preset, variant), seed)
+        return {**read_facts(path), "precision": str(next(iter(load_file(path).values())).dtype)}
+    trained, history = read_training(checkpoint)
+    if trained.settings["random_seed"] != seed:
+        raise UserError(f"{checkpoint} is of seed {trained.settings['random_seed']}, not --seed={seed}")
+    check_recipe(trained, preset, variant, seed)
+    check_finished(latest_of(checkpoint))
+    return {
+        "settings": trained.settings,
+        "epochs": len(history),
+        "epoch": trained.epoch,
+        "seconds": sum(record["seconds"] for record in history),
+        "hardware": f"{processor()}, threads: {num_threads()}",
+        "precision": "float32",  # not rounded
+    }
+
+
+def training_of(
+    preset: str, variant: str | None, seed: int, task: str, system: str | None, checkpoint: str | None = None
+) -> dict:
+    """Describe a training as its published file does, or its checkpoint."""
+    facts = facts_of(preset, variant, seed, checkpoint)
     flags = facts["settings"]
     return {
         "preset": preset,
@@ -95,7 +129,8 @@ def training_of(preset: str, variant: str | None, seed: int, task: str, system: 
         "hardware": facts["hardware"],
         "augmented": any(flags.get(f"augment_{how}") for how in AUGMENTATIONS),
         "averaged": bool(flags["ema"]),
-        "precision": str(next(iter(weights.values())).dtype),
+        "precision": facts["precision"],
+        **({"published": False} if checkpoint else {}),
     }
 
 
@@ -151,13 +186,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
     )
+    parser.add_argument("--checkpoint", help="the best checkpoint of a training whose weights are not published")
     asked = parser.parse_args(argv)
     model = (asked.preset, asked.variant, asked.seed)
-    training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system)
+    training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system, asked.checkpoint)
     claim = [training["task"], training.get("system"), training["glimpses"]]
     if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
         raise UserError(f"{FILE.name} has no claim of --system={asked.system} on {claim[0]} with {claim[2]} glimpses")
-    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(*model)}
+    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(*model, asked.checkpoint)}
     text = FILE.read_text(encoding="utf-8")  # the tests took minutes
     for key, rows in new.items():
         text = write(text, key, placed(json.loads(text)[key], rows))

@@ -33,8 +33,10 @@ from ram.runs.weights import FACTS, MAX_BYTES, MAX_FACTS, read, read_facts
 from ram.use import publish as publishing
 from utils import UserError
 
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "experiments")]
+import add_row
 import errors
+import tables
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a command's environment")
 
@@ -245,6 +247,24 @@ def test_only_force_replaces_what_is_published(folder, trained, tiny_mnist):
     assert content(folder) == before
     publish(trained, tiny_mnist, "mnist", "mnist", "--force", "--hardware=an abacus")
     assert check_pair(folder, "mnist")["hardware"] == "an abacus"
+
+
+def test_a_row_of_a_training_whose_weights_are_not_published(trained, monkeypatch):
+    """It is described from its checkpoint, and its commands name the file where the training leaves it."""
+    best = str(trained / "ckpt" / f"{RUNS['mnist']}_model_best.pdparams")
+    with short_presets():
+        training = add_row.training_of("mnist", None, 1, "mnist", None, best)
+        assert "is of seed 1, not --seed=2" in refusal(add_row.training_of, "mnist", None, 2, "mnist", None, best)
+    assert "was not trained as --preset=mnist" in refusal(add_row.training_of, "mnist", None, 1, "mnist", None, best)
+    assert training.keys() == {*add_row.training_of("mnist", None, 1, "mnist", None), "published"}
+    assert (training["precision"], training["published"]) == ("float32", False)
+    assert (training["epochs"], training["best_epoch"]) == (2, checkpoint.read(best)["epoch"])
+    assert "float32, not published" in tables.weights(training, "en")
+    commands = []
+    monkeypatch.setattr(add_row, "error_of", lambda command, weights: commands.append((command, weights)) or 0.5)
+    rows = add_row.tests_of("mnist", None, 2, best)
+    assert all(f" --weights=ckpt/{RUNS['mnist']}_model_best.pdparams" in row["command"] for row in rows)
+    assert len(commands) == 7 and all(f" --weights={best}" in line and best == file for line, file in commands)
 
 
 def test_another_seed_has_a_file_of_its_own(folder, tiny_mnist, tmp_path, capsys, run):
