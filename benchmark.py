@@ -43,6 +43,7 @@ import os
 import sys
 
 from config import Parser
+from ram.runs.checkpoint import set_aside
 from ram.speed import against, sides
 from ram.speed.ablation import ablation, time_to_quality
 from ram.speed.cases import CASES, measure, table
@@ -149,9 +150,15 @@ def check_target(path: str) -> None:
 
 
 def write(path: str | None, figures: dict | list) -> None:
-    """Write figures as JSON where a file is named; raise UserError where it cannot be written."""
+    """Write figures as JSON where a file is named, and move earlier ones aside.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     if not path:
         return
+    if earlier := set_aside([path], os.path.basename(path)):
+        print(f"[*] {path} was moved to {earlier}")
     with file_access("write", path), open(path, "w", encoding="utf-8") as file:
         json.dump(figures, file, indent=2)
 

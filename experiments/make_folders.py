@@ -25,6 +25,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from data_loader import held_out
 from ram.data.sources import fetch
+from ram.system.command import command_line
+from utils import UserError, is_there
 
 PHOTOS = "astronaut.png chelsea.png coffee.png ihc.png rocket.jpg retina.jpg hubble_deep_field.jpg motorcycle_left.png"
 PARTS = (("train", 0, 0.65, 300), ("valid", 0.65, 0.75, 40), ("test", 0.75, 1, 100))  # from, to, pieces of a photograph
@@ -87,8 +89,19 @@ def paper(folder: str) -> None:
         save(tinted.astype(np.uint8), folder, "paper", f"{i:04d}_{label}.jpg")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python experiments/make_folders.py FOLDER")
+def main(arguments: list[str]) -> None:
+    """Write all of them to a new folder.
+
+    Raises:
+        UserError: the arguments are others, or there is something at the folder's path.
+    """
+    if len(arguments) != 1:
+        raise UserError("usage: python experiments/make_folders.py FOLDER")
+    if is_there(arguments[0]):
+        raise UserError(f"{arguments[0]} is there already: name a new folder")
     for write in (digits, photos, paper):
-        write(sys.argv[1])
+        write(arguments[0])
+
+
+if __name__ == "__main__":
+    command_line("make_folders.py", lambda: main(sys.argv[1:]))

@@ -19,6 +19,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from data_loader import held_out
 from ram.data.sources import fetch
+from ram.system.command import command_line
+from utils import UserError, is_there
 
 WIDTHS = (1, 3, 7, 15, 31, 52)  # pixels
 SCALE = 30  # pixels of the drawing in one of MNIST's
@@ -68,10 +70,20 @@ def photographed(ink: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return gray.clip(0, 255).astype(np.uint8)
 
 
-def main(folder: str, count: int) -> None:
+def main(arguments: list[str]) -> None:
+    """Write the drawings to a new folder.
+
+    Raises:
+        UserError: the arguments are others, or there is something at the folder's path.
+    """
+    folder, count = arguments if len(arguments) == 2 else [*arguments, "100"] if len(arguments) == 1 else ["", ""]
+    if not count.isdecimal():
+        raise UserError("usage: python experiments/make_strokes.py FOLDER [COUNT]")
+    if is_there(folder):
+        raise UserError(f"{folder} is there already: name a new folder")
     mnist = fetch("mnist", "./data")
     random = np.random.default_rng(0)
-    chosen = held_out(len(mnist["train_images"]), valid_size=0.1, seed=1)[1][:count]
+    chosen = held_out(len(mnist["train_images"]), valid_size=0.1, seed=1)[1][: int(count)]
     for width in WIDTHS:
         for kind in ("light", "dark", "photo"):
             os.makedirs(os.path.join(folder, f"{width:02d}-{kind}"), exist_ok=True)
@@ -83,6 +95,4 @@ def main(folder: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: python experiments/make_strokes.py FOLDER [COUNT]")
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 100)
+    command_line("make_strokes.py", lambda: main(sys.argv[1:]))

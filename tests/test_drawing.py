@@ -21,9 +21,24 @@ from ram.data import components, drawing, fitting
 from utils import UserError
 
 sys.path.insert(0, str(ROOT / "experiments"))
+import make_folders
+import make_strokes
 from make_strokes import drawn, photographed
 
 COUNT = 20
+
+
+@pytest.mark.parametrize("program", [make_strokes, make_folders])
+def test_images_go_to_a_new_folder_alone(program, tmp_path):
+    mine = tmp_path / "01-light" / "0000_0.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"precious")
+    with pytest.raises(UserError, match="is there already"):
+        program.main([str(tmp_path)])
+    assert mine.read_bytes() == b"precious" and len(list(tmp_path.iterdir())) == 1
+    for arguments in ([], ["new", "ten"], ["new", "10", "more"]):
+        with pytest.raises(UserError, match="usage: "):
+            program.main(arguments)
 
 
 @pytest.fixture(scope="module")

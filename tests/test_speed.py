@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 from helpers import ROOT, long_test
 
+import benchmark
 from config import get_config
 from ram.build import build_model
 from ram.speed import sides
@@ -40,6 +42,15 @@ def test_where_figures_cannot_go_is_known_before_they_are_measured(tmp_path, tar
     (tmp_path / "diary.txt").write_text("a diary")
     assert says_one_line(run(f"--json={tmp_path / target}"), says)
     assert (tmp_path / "diary.txt").read_text() == "a diary"
+
+
+def test_earlier_figures_are_moved_aside(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    for figures in ({"first": 1}, {"second": 2}):
+        benchmark.write(str(path), figures)
+    assert json.loads(path.read_text()) == {"second": 2}
+    (kept,) = (tmp_path / "old").rglob("speed.json")
+    assert json.loads(kept.read_text()) == {"first": 1} and f"{path} was moved to" in capsys.readouterr().out
 
 
 @pytest.fixture
