@@ -263,6 +263,16 @@ def rows_of(language: str, part: dict, what: str = "what") -> str:
     return table([what, "command", *(FORMATS[column][0] for column in columns)], rows, language)
 
 
+def tried(language: str) -> str:
+    """Make the table of whole trainings on MNIST that were tried: validation errors with one path and with ten."""
+    rows = []
+    for row in RESULTS["tried"]["rows"]:
+        command = f"`{row['command']}`" if "command" in row else None
+        found = (f"{row[key]:.2f}" if key in row else None for key in ("one", "ten"))
+        rows.append([row["what"][language], command, row["epochs"], *found])
+    return table(["what", "command", "epochs", "one path", "ten paths"], rows, language)
+
+
 def speed(language: str, part: dict) -> str:
     """Make a table of what benchmark.py measured."""
     rows = [[cell[language] if isinstance(cell, dict) else cell for cell in row] for row in part["rows"]]
@@ -283,6 +293,7 @@ BLOCKS = {
     "catch": partial(catch, part=RESULTS["catch"]),
     "catch-short": partial(catch_short, part=RESULTS["catch"]),
     **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
+    "tried": tried,
     "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
     "strokes": partial(speed, part=RESULTS["strokes"]),
     "own-images": partial(rows_of, part=RESULTS["own_images"], what="images"),

@@ -117,6 +117,10 @@ def test_commands_are_understood_and_say_what_was_measured():
         for row in part["rows"]:
             config = get_config(row["command"].split()[2:])
             assert config.is_train, row
+    for row in RESULTS["tried"]["rows"]:
+        config = get_config(row.get("command", "python main.py").split()[2:])
+        assert config.is_train and row["epochs"] <= 600 and 0 < row.get("ten", 0.01) < row["one"] < 100, row
+        assert "command" not in row or row["epochs"] <= config.epochs, row
     for row in RESULTS["own_images"]["rows"]:
         assert get_config(row["command"].split()[2:]).predict and row["right"] <= row["of"]
 
