@@ -145,9 +145,9 @@ PRESETS = {
         augment_clutter=False,  # as the published weights were trained
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
-        policy="random",  # all else as there, but for first_reach: what is learning where to look worth?
+        policy="random",  # all else as there: what is learning where to look worth?
         std=0.4, std_end=0.05,  # a wide search that settles
-        first_reach=1.0,  # anywhere: the published weights are from a time when random locations had no other first one
+        first_reach=0.3,  # the first glimpse is near the middle, from where coarse patches show where the digit is
         pixel_std=0.3,  # coarse patches are dim
         reinforce_core=0.5,  # core and glimpse network learn to see where to look, not just what the digit is
         reward="probability",
