@@ -256,7 +256,8 @@ GROUPS = {
         Flag("epochs", number(int, 1, 10**4), 300, "training", on_resume=KEEP,  # a checkpoint holds the figures of each
              help="epochs in all"),
         Flag("init_lr", positive, 1e-3, "training", help="learning rate at the start"),
-        Flag("min_lr", number(float, 0), 0.0, "training", help="the learning rate never falls below this"),
+        Flag("min_lr", number(float, 0), 0.0, "training", only=("lr_schedule", ("plateau", "linear", "cosine")),
+             help="the learning rate never falls below this"),
         Flag("lr_schedule", ("constant", "plateau", "linear", "cosine"), "cosine", "training",
              help="how the learning rate changes"),
         Flag("lr_decay_epochs", size, None, "training", optional=True, only=("lr_schedule", ("linear", "cosine")),
@@ -366,12 +367,15 @@ def build_parser() -> Parser:
     return parser
 
 
-def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> argparse.Namespace:
+def get_config(
+    argv: list[str] | None = None, extend=lambda parser: None, trains: bool | None = None
+) -> argparse.Namespace:
     """Parse and check the flags.
 
     Args:
         argv: the arguments, e.g. ["--epochs=1"]; None takes those of the process.
         extend: adds to the parser what another program than main.py takes besides.
+        trains: whether the program trains; None: as main.py does with these flags.
 
     Raises:
         UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
@@ -396,7 +400,9 @@ def get_config(argv: list[str] | None = None, extend=lambda parser: None) -> arg
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]
     if config.model != "ram" and looking:
         raise UserError(f"--model={config.model} sees the whole image at once: it has no {', '.join(looking)}")
-    trains = config.is_train and not (config.predict or config.export or config.export_onnx)
+    if trains is None:
+        others = (config.preset == "help", config.predict, config.export, config.export_onnx)
+        trains = config.is_train and not any(others)
     if trains or not config.weights:  # else the file of the weights may say the data set
         check_data_flags(config)
     if trains and config.resume is not True:  # a resumed run keeps its settings, and a test needs none of a training's

@@ -188,7 +188,7 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         group.add_argument("--out", type=path, metavar="FILE", help="the picture; further ones are named after it")
         add_flags(group)
 
-    config = get_config(arguments, extend)
+    config = get_config(arguments, extend, trains=False)
     for name in ("predict", "export", "export_onnx", "resume"):
         if getattr(config, name):
             raise UserError(f"--{name} is for main.py; visualize.py {command} draws: leave it out")

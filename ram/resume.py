@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from config import FREE, KEPT
+from config import FLAGS, FREE, KEPT, is_idle
 from ram.build import build_without_memory, check_fitting
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
@@ -41,8 +41,9 @@ def read_state(config, files: RunFiles) -> dict:
     origin = origin_in(saved)
     config.started_from = origin and origin._asdict()
     same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs
-    adopt(config, saved, path, [name for name in saved if name not in FREE | same])
-    adopt(config, saved, path, KEPT, strict=False)
+    idle = {flag.name for flag in FLAGS if is_idle(flag, saved)} - FREE  # whatever they are, they decide nothing
+    adopt(config, saved, path, [name for name in saved if name not in FREE | same | idle])
+    adopt(config, saved, path, [name for name in saved if name in idle.union(KEPT)], strict=False)
     return state
 
 

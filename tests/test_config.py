@@ -261,6 +261,7 @@ def test_what_decides_a_training():
         ["--momentum=0.9", "--resume"],  # the run that goes on has an optimizer already
         ["--lr_patience=5", "--preset=paddle-mnist"],
         ["--std=0.3", "--policy=random"],  # all else as with a learned one
+        ["--momentum=0.9", "--preset=help"],
     ],
 )
 def test_a_flag_without_effect_passes_where_it_is_no_mistake(argv):
@@ -282,6 +283,7 @@ def test_choices_that_have_to_be_there():
         (["--lr_factor=0.5", "--preset=paper-mnist"], ["--lr_schedule=plateau", "--lr_schedule=linear"]),
         (["--lr_decay_epochs=9", "--lr_schedule=plateau"], ["--lr_schedule=linear or cosine", "plateau"]),
         (["--momentum=0.9"], ["--optimizer=momentum", "--optimizer=adam"]),
+        (["--min_lr=1e-4", "--lr_schedule=constant"], ["--min_lr=0.0001", "--lr_schedule=constant"]),
         (["--nesterov=False", "--resume=auto"], ["--optimizer=momentum", "--optimizer=adam"]),
         (["--core_init=glorot", "--preset=cluttered60"], ["--core=relu", "--core=lstm"]),
         (["--patch_size=64", "--glimpse_scale=16", "--num_patches=3"], ["16384"]),

@@ -528,6 +528,16 @@ def test_resume_forgives_the_name_of_a_preset_and_no_more(place):
     assert "--preset=paper-mnist (there: mnist7)" in refusal(place, *SHORT, "--resume", *other)
 
 
+@pytest.mark.parametrize("how", ["--resume", "--resume=auto"])
+def test_resume_forgives_what_decides_nothing(place, how):
+    """A checkpoint may have what is refused today, and --resume may be given it."""
+    place.run(*SHORT)
+    state = checkpoint.read(str(place.latest))
+    checkpoint.write(str(place.latest), {**state, "settings": {**state["settings"], "momentum": 0.9}})
+    place.run(*SHORT, how, "--momentum=0.5")
+    assert "(there: 0.01)" in refusal(place, *SHORT, "--resume", "--init_lr=0.02", "--momentum=0.7")
+
+
 @pytest.mark.parametrize("ending", [".pdparams", ".safetensors"])
 def test_weights_from_before_a_flag_are_used_as_they_were_trained(place, ending):
     place.run(*SHORT)

@@ -102,8 +102,8 @@ BASE = ["--epochs=10", "--init_lr=0.4", "--min_lr=0.1"]
 @pytest.mark.parametrize(
     "flags, progress, cuts, expected",
     [
-        (["--lr_schedule=constant"], 0, 0, 0.4),
-        (["--lr_schedule=constant"], 9.9, 3, 0.4),
+        (["--lr_schedule=constant", "--min_lr=0"], 0, 0, 0.4),
+        (["--lr_schedule=constant", "--min_lr=0"], 9.9, 3, 0.4),
         (["--lr_schedule=linear"], 0, 0, 0.4),
         (["--lr_schedule=linear"], 5, 0, 0.25),
         (["--lr_schedule=linear"], 10, 0, 0.1),

@@ -131,6 +131,10 @@ def test_what_is_no_drawing_is_refused(flag):
         visualize.parse("glimpses", [flag])
 
 
+def test_a_drawing_needs_no_flag_of_a_training():
+    assert visualize.parse("glimpses", ["--momentum=0.9", "--preset=cluttered60"]).momentum == 0.9
+
+
 def test_all_looks_add_up_to_the_evaluation(place):
     config = visualize.parse("policy", [*TWO_SCALES, *place[1], "--M=3"])
     model, split, config = visualize.trained_model(config)
