@@ -7,7 +7,7 @@
     python experiments/add_row.py cluttered100-conv --seed=2 --checkpoint=FOLDER/RUN_model_best.pdparams
 
 What is tested are the published weights; with --checkpoint those of a training whose weights are not published, since
-all together have to stay under 40 MB: the commands in its rows name the file where the training leaves it, in ./ckpt.
+all together have to stay under 40 MB: the commands in its rows name the file where the training of the row leaves it.
 
 Rows of the same model are replaced, others stay as they are. Each error is the one that the command in its row prints.
 Afterwards `python docs/make.py` writes the pages.
@@ -16,6 +16,7 @@ Afterwards `python docs/make.py` writes the pages.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 from errors import same_training, training_name
 from safetensors.numpy import load_file
 
-from config import Parser, get_config
+from config import Parser, get_config, run_name
 from ram.presets import PRESETS
 from ram.runs import published
 from ram.runs.settings import deciding, settings
@@ -42,11 +43,10 @@ NOISE_SEEDS = [1, 2, 3, 4, 5]
 AUGMENTATIONS = ["shift", "rotate", "scale", "shear", "flip"]  # each a flag
 
 
-def error_of(command: str, weights: str) -> float:
+def error_of(words: list[str], weights: str) -> float:
     """Run a test command, which has to test the file of weights; return the error that it prints, in percent."""
-    words = [sys.executable, *command.split()[1:]]
-    run = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    output = run.stdout
+    run = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    output, command = run.stdout, " ".join(words)
     if run.returncode:
         raise UserError(f"{command} ended with status {run.returncode}")
     if weights not in output:
@@ -59,9 +59,26 @@ def relative(name: str, seed: int) -> str:
     return Path(ROOT, published.path_of(name, seed)).relative_to(ROOT).as_posix()
 
 
-def tests_of(preset: str, variant: str | None, seed: int, checkpoint: str | None = None) -> list[dict]:
-    """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths."""
-    file = f"ckpt/{Path(checkpoint).name}" if checkpoint else relative(published.name_of(preset, variant), seed)
+def folder_of(seed: int) -> str:
+    """Name the folder of checkpoints for a training whose weights are not published: seeds share a run's name."""
+    return "ckpt" if seed == 1 else f"ckpt/seed{seed}"
+
+
+def left_by(training: dict) -> str:
+    """Name the best checkpoint that the command of a training leaves."""
+    config = get_config(training["command"].split()[2:])
+    return f"{folder_of(training['seed'])}/{run_name(config)}_model_best.pdparams"
+
+
+def tests_of(training: dict, checkpoint: str | None = None) -> list[dict]:
+    """Test a model: one sampled path with five noise seeds, one path of the means, ten sampled paths.
+
+    Args:
+        training: its row.
+        checkpoint: where its weights are, if they are not published.
+    """
+    preset, variant, seed = training["preset"], training.get("variant"), training["seed"]
+    file = left_by(training) if checkpoint else relative(published.name_of(preset, variant), seed)
     weights = f" --weights={file}" if checkpoint or variant or seed != 1 else ""
     model = {"preset": preset, **({"variant": variant} if variant else {})}
     model.update({"training_seed": seed} if seed != 1 else {})
@@ -76,16 +93,16 @@ def tests_of(preset: str, variant: str | None, seed: int, checkpoint: str | None
             continue
         errors = []
         for noise_seed in noise_seeds or [1]:
+            line = (command + more).replace("=S", f"={noise_seed}")
             tested = checkpoint or file
-            line = (command + more).replace("=S", f"={noise_seed}").replace(file, tested)
-            errors.append(error_of(line, tested))
+            errors.append(error_of([word.replace(file, tested) for word in line.split()], tested))
             print(f"{errors[-1]:5.2f}  {line}", flush=True)
         measured = {"paths": paths, "M": M, "noise_seeds": noise_seeds, "errors": errors}
         rows.append({**model, **measured, "command": command + more})
     return rows
 
 
-def facts_of(preset: str, variant: str | None, seed: int, checkpoint: str | None) -> dict:
+def facts_of(preset: str, variant: str | None, seed: int, checkpoint: str | None, hardware: str | None) -> dict:
     """Read what there is to know of a training from its published files, or from its checkpoint.
 
     Raises:
@@ -104,24 +121,31 @@ def facts_of(preset: str, variant: str | None, seed: int, checkpoint: str | None
         "epochs": len(history),
         "epoch": trained.epoch,
         "seconds": sum(record["seconds"] for record in history),
-        "hardware": f"{processor()}, threads: {num_threads()}",
+        "hardware": hardware or f"{processor()}, threads: {num_threads()}",
         "precision": "float32",  # not rounded
     }
 
 
 def training_of(
-    preset: str, variant: str | None, seed: int, task: str, system: str | None, checkpoint: str | None = None
+    preset: str,
+    variant: str | None,
+    seed: int,
+    task: str,
+    system: str | None,
+    checkpoint: str | None = None,
+    hardware: str | None = None,
 ) -> dict:
-    """Describe a training as its published file does, or its checkpoint."""
-    facts = facts_of(preset, variant, seed, checkpoint)
+    """Describe a training as its published file does, or its checkpoint and what is told of its hardware."""
+    facts = facts_of(preset, variant, seed, checkpoint, hardware)
     flags = facts["settings"]
+    apart = [f"--ckpt_dir={folder_of(seed)}"] if checkpoint and seed != 1 else []
     return {
         "preset": preset,
         **({"variant": variant} if variant else {}),
         "task": task,
         **({"system": system} if system else {}),
         "glimpses": flags["num_glimpses"],
-        "command": " ".join([f"python main.py --preset={preset}", *other_flags(preset, flags)]),
+        "command": " ".join([f"python main.py --preset={preset}", *other_flags(preset, flags), *apart]),
         "seed": seed,
         "epochs": facts["epochs"],
         "best_epoch": facts["epoch"],
@@ -187,13 +211,15 @@ def main(argv: list[str] | None = None) -> None:
         "--system", choices=list(results["systems"]), help="the system that it reproduces by its recipe"
     )
     parser.add_argument("--checkpoint", help="the best checkpoint of a training whose weights are not published")
+    parser.add_argument("--hardware", help="with --checkpoint: what it was trained on (default: this machine)")
     asked = parser.parse_args(argv)
     model = (asked.preset, asked.variant, asked.seed)
-    training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system, asked.checkpoint)
+    checkpoint = asked.checkpoint and os.path.abspath(asked.checkpoint)
+    training = training_of(*model, task_of(asked.preset, results["tasks"]), asked.system, checkpoint, asked.hardware)
     claim = [training["task"], training.get("system"), training["glimpses"]]
     if asked.system and claim not in [[row["task"], row["system"], row["glimpses"]] for row in results["claims"]]:
         raise UserError(f"{FILE.name} has no claim of --system={asked.system} on {claim[0]} with {claim[2]} glimpses")
-    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(*model, asked.checkpoint)}
+    new = {"reproductions" if asked.system else "trainings": [training], "tests": tests_of(training, checkpoint)}
     text = FILE.read_text(encoding="utf-8")  # the tests took minutes
     for key, rows in new.items():
         text = write(text, key, placed(json.loads(text)[key], rows))

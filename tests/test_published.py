@@ -260,11 +260,20 @@ def test_a_row_of_a_training_whose_weights_are_not_published(trained, monkeypatc
     assert (training["precision"], training["published"]) == ("float32", False)
     assert (training["epochs"], training["best_epoch"]) == (2, checkpoint.read(best)["epoch"])
     assert "float32, not published" in tables.weights(training, "en")
+    second = {**training, "seed": 2, "command": training["command"] + " --random_seed=2 --ckpt_dir=ckpt/seed2"}
     commands = []
-    monkeypatch.setattr(add_row, "error_of", lambda command, weights: commands.append((command, weights)) or 0.5)
-    rows = add_row.tests_of("mnist", None, 2, best)
-    assert all(f" --weights=ckpt/{RUNS['mnist']}_model_best.pdparams" in row["command"] for row in rows)
-    assert len(commands) == 7 and all(f" --weights={best}" in line and best == file for line, file in commands)
+    monkeypatch.setattr(add_row, "error_of", lambda words, weights: commands.append((words, weights)) or 0.5)
+    rows = add_row.tests_of(second, best)
+    with short_presets():
+        assert Path(add_row.left_by(training)).name == Path(best).name, "the training leaves it under this name"
+    assert all(f" --weights=ckpt/seed2/{RUNS['mnist']}_model_best.pdparams" in row["command"] for row in rows)
+    assert len(commands) == 7 and all(f"--weights={best}" in words and best == file for words, file in commands)
+
+
+def test_a_row_is_not_written_where_the_test_fails(tmp_path):
+    words = ["python", "main.py", "--is_train=False", f"--weights={tmp_path / 'no such file'}"]
+    with pytest.raises(UserError, match="ended with status 2"):
+        add_row.error_of(words, "no such file")
 
 
 def test_another_seed_has_a_file_of_its_own(folder, tiny_mnist, tmp_path, capsys, run):
