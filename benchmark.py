@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> dict | list:
     parser.add_argument("--data_dir", default="./data", help="folder of the data")
     options = parser.parse_args(argv)
     if options.json:
-        check_target(options.json)  # before minutes of measuring
+        make_way(options.json)  # before minutes of measuring
     prepare_cpu()
     with contextlib.redirect_stdout(io.StringIO()):
         choose_device(False)
@@ -136,29 +136,28 @@ def beside_the_reference(options: argparse.Namespace) -> dict:
     return figures
 
 
-def check_target(path: str) -> None:
-    """Raise UserError where figures cannot be written to a path: it is there and no JSON, or its folder is not."""
+def make_way(path: str) -> None:
+    """Move earlier figures at a path aside.
+
+    Raises:
+        UserError: figures cannot be written there: something else is there, or its folder is not.
+    """
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise UserError(f"--json={path}: there is no folder {folder}")
     if is_there(path):
-        if not os.path.isfile(path):
+        if os.path.islink(path) or not os.path.isfile(path):
             raise UserError(f"--json={path} is no ordinary file: name another")
         with file_access("read", path), open(path, "rb") as file:
             if file.read(1) not in (b"", b"{", b"["):
                 raise UserError(f"{path} holds no figures of an earlier measurement: name another file by --json")
+        print(f"[*] {path} was moved to {set_aside([path], os.path.basename(path))}")
 
 
 def write(path: str | None, figures: dict | list) -> None:
-    """Write figures as JSON where a file is named, and move earlier ones aside.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write figures as JSON where a file is named; raise UserError where it cannot be written."""
     if not path:
         return
-    if earlier := set_aside([path], os.path.basename(path)):
-        print(f"[*] {path} was moved to {earlier}")
     with file_access("write", path), open(path, "w", encoding="utf-8") as file:
         json.dump(figures, file, indent=2)
 

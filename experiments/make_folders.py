@@ -95,12 +95,15 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: the arguments are others, or there is something at the folder's path.
     """
-    if len(arguments) != 1:
+    if len(arguments) != 1 or not arguments[0]:
         raise UserError("usage: python experiments/make_folders.py FOLDER")
-    if is_there(arguments[0]):
-        raise UserError(f"{arguments[0]} is there already: name a new folder")
+    begun = arguments[0] + ".part"  # an interrupted call leaves no folder that looks whole
+    for folder in (arguments[0], begun):
+        if is_there(folder):
+            raise UserError(f"{folder} is there already: name a new folder, or move it away")
     for write in (digits, photos, paper):
-        write(arguments[0])
+        write(begun)
+    os.rename(begun, arguments[0])
 
 
 if __name__ == "__main__":

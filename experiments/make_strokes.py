@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> None:
         UserError: the arguments are others, or there is something at the folder's path.
     """
     folder, count = arguments if len(arguments) == 2 else [*arguments, "100"] if len(arguments) == 1 else ["", ""]
-    if not count.isdecimal():
+    if not folder or not count.isdecimal():
         raise UserError("usage: python experiments/make_strokes.py FOLDER [COUNT]")
     if is_there(folder):
         raise UserError(f"{folder} is there already: name a new folder")

@@ -36,7 +36,7 @@ def test_images_go_to_a_new_folder_alone(program, tmp_path):
     with pytest.raises(UserError, match="is there already"):
         program.main([str(tmp_path)])
     assert mine.read_bytes() == b"precious" and len(list(tmp_path.iterdir())) == 1
-    for arguments in ([], ["new", "ten"], ["new", "10", "more"]):
+    for arguments in ([], [""], ["new", "ten"], ["new", "10", "more"]):
         with pytest.raises(UserError, match="usage: "):
             program.main(arguments)
 

@@ -47,10 +47,14 @@ def test_where_figures_cannot_go_is_known_before_they_are_measured(tmp_path, tar
 def test_earlier_figures_are_moved_aside(tmp_path, capsys):
     path = tmp_path / "speed.json"
     for figures in ({"first": 1}, {"second": 2}):
+        benchmark.make_way(str(path))
         benchmark.write(str(path), figures)
     assert json.loads(path.read_text()) == {"second": 2}
     (kept,) = (tmp_path / "old").rglob("speed.json")
     assert json.loads(kept.read_text()) == {"first": 1} and f"{path} was moved to" in capsys.readouterr().out
+    (tmp_path / "link.json").symlink_to(path)
+    with pytest.raises(UserError, match="no ordinary file"):
+        benchmark.make_way(str(tmp_path / "link.json"))
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def _sync_folder(folder):
 
 
 def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | None:
-    """Move the files of an earlier run into a dated folder, `<parent>/old/<label>-<date>-<time>/`.
+    """Move earlier files into a dated folder, `<parent>/old/<label>-<date>-<time>/`.
 
     Args:
         paths: files and folders that may or may not exist.
@@ -263,7 +263,7 @@ def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | 
         for path in paths:
             shutil.move(path, _free(os.path.join(folder, os.path.basename(path))))
     except OSError as error:
-        raise UserError(f"cannot move the files of an earlier run to {folder}: {error.strerror or error}") from None
+        raise UserError(f"cannot move earlier files to {folder}: {error.strerror or error}") from None
     return folder
 
 
