@@ -128,7 +128,7 @@ PRESETS = {
     "cluttered60-random": Preset("cluttered60 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=60, num_clutter=4,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # as the published weights were trained
+        augment_clutter=False,  # as there
         patch_size=12, num_patches=3, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         policy="random",  # all else as there: what is learning where to look worth?
@@ -142,7 +142,7 @@ PRESETS = {
     "cluttered100-random": Preset("cluttered100 with random locations", dict(
         dataset="cluttered_mnist", canvas_size=100, num_clutter=8,
         augment_shift=0,  # where the digit lies is random anyway
-        augment_clutter=False,  # as the published weights were trained
+        augment_clutter=False,  # as there
         patch_size=12, num_patches=4, glimpse_scale=2, num_glimpses=8,
         core="lstm", hidden_size=192, glimpse_hidden=512, loc_hidden=64,  # finding needs memory and a wider eye
         policy="random",  # all else as there: what is learning where to look worth?

@@ -92,6 +92,9 @@ def test_tables_have_the_rows_that_they_are_to_have(tmp_path):
         ram = f"12x12_2_k{patches}_cluttered_mnist_{side}x{pieces}_{sizes}_first0.3"
         expected = {f"ram_{glimpses}_{ram}_pixelstd0.3" for glimpses in (4, 6, 8)}
         expected.add(f"ram_8_{ram}_random_pixelstd0.3")
+        learned, random = (vars(get_config([f"--preset=cluttered{side}{end}"])) for end in ("", "-random"))
+        others = {name for name in learned if learned[name] != random[name]} - {"explicit"}
+        assert others == {"preset", "policy"}, "the very recipe"
         assert rows[f"cluttered{side}.sh"] == expected
     of_eight = {name for script in ("translated.sh", "cluttered60.sh", "cluttered100.sh") for name in rows[script]}
     of_eight = {name for name in of_eight if name.startswith("ram_8") and "random" not in name} | rows["fashion.sh"]

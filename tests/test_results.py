@@ -14,7 +14,7 @@ import pytest
 from helpers import ROOT
 from safetensors.numpy import load_file
 
-from config import get_config, run_name
+from config import get_config
 from ram.runs import published
 from ram.runs.settings import deciding, differences
 from ram.runs.settings import settings as run_settings
@@ -30,6 +30,10 @@ RESULTS = json.loads((ROOT / "experiments" / "results.json").read_text(encoding=
 TRAININGS = [*RESULTS["trainings"], *RESULTS["reproductions"]]
 PUBLISHED = [training for training in TRAININGS if training.get("published", True)]
 MODELS = [(errors.training_name(training), training["seed"]) for training in TRAININGS]
+
+
+def row_name(training: dict) -> str:
+    return f"{errors.training_name(training)}-{training['seed']}"
 
 
 def measured(model: tuple[str, int], paths: str, M: int) -> dict | None:
@@ -50,7 +54,7 @@ def test_every_published_model_has_its_rows():
         assert bool(measured(model, "mean", 1)) == (preset.policy == "learned")
 
 
-@pytest.mark.parametrize("training", PUBLISHED, ids=str)
+@pytest.mark.parametrize("training", PUBLISHED, ids=row_name)
 def test_rows_are_what_is_published(training):
     name = (errors.training_name(training), training["seed"])
     path = ROOT / published.path_of(*name)
@@ -76,7 +80,7 @@ def test_variants_are_what_their_names_say():
     without_seed = []
     for training in TRAININGS:
         config = get_config(training["command"].split()[2:])
-        given = config.explicit - {"preset", "random_seed"}
+        given = config.explicit - {"preset", "random_seed", "ckpt_dir"}
         augment = {"augment_shift", "augment_rotate", "augment_scale", "augment_shear"}
         flags = {"unaugmented": augment, "plain": augment | {"ema"}}
         word = training.get("variant", "")
@@ -97,7 +101,7 @@ def test_a_command_sets_all_that_a_variant_has_otherwise():
 
 
 def test_commands_are_understood_and_say_what_was_measured():
-    config_of = {model: get_config(training["command"].split()[2:]) for model, training in zip(MODELS, TRAININGS)}
+    training_of = dict(zip(MODELS, TRAININGS))
     for test in RESULTS["tests"]:
         command = test["command"].replace("--random_seed=S", "--random_seed=3").split()
         assert command[:2] == ["python", "main.py"]
@@ -106,8 +110,8 @@ def test_commands_are_understood_and_say_what_was_measured():
         assert test["paths"] == "mean" or config.M == test["M"]
         name, seed = errors.training_name(test), errors.seed_of(test)
         weights = f"ckpt/published/{name}{f'_seed{seed}' * (seed != 1)}.safetensors"
-        if (name, seed) not in published.trainings():
-            weights = f"ckpt/{run_name(config_of[name, seed])}_model_best.pdparams"
+        if training_of[name, seed].get("published") is False:
+            weights = add_row.left_by(training_of[name, seed])
         elif (name, seed) == (test["preset"], 1):
             weights = None
         assert config.weights == weights
@@ -123,6 +127,19 @@ def test_commands_are_understood_and_say_what_was_measured():
         assert "command" not in row or row["epochs"] <= config.epochs, row
     for row in RESULTS["own_images"]["rows"]:
         assert get_config(row["command"].split()[2:]).predict and row["right"] <= row["of"]
+
+
+def test_what_convolutions_are_worth_is_what_is_published():
+    """Rows that name a preset alone have the errors in its JSON, on validation images."""
+    named = [row for row in RESULTS["convolutions"]["rows"] if row[0]["en"].strip("`") in published.names()]
+    assert len(named) == 10
+    for what, epochs, one, ten in named:
+        facts = json.loads((ROOT / f"ckpt/published/{what['en'].strip('`')}.json").read_text(encoding="utf-8"))
+        found = [f"{facts['valid_error'][key]:.2f}" for key in ("M=1", "M=10")]
+        assert [epochs, one, ten] == [str(facts["epochs"]), *found], what
+    for _, command, *figures in RESULTS["sharpness"]["rows"]:
+        config = get_config(command.strip("`").split()[2:])
+        assert config.is_train and config.dataset == "cluttered_mnist" and len(figures) == 3
 
 
 def test_bold_is_what_is_clearly_lower_than_every_claim_like_it():
@@ -234,7 +251,7 @@ def test_a_reproduction_stands_beside_its_claim(monkeypatch):
         assert config.M == test["M"] or test["paths"] == "mean"
 
 
-@pytest.mark.parametrize("training", PUBLISHED, ids=str)
+@pytest.mark.parametrize("training", PUBLISHED, ids=row_name)
 def test_a_training_is_described_from_its_file(training):
     task = add_row.task_of(training["preset"], RESULTS["tasks"])
     model = (training["preset"], training.get("variant"), training["seed"])
@@ -249,7 +266,7 @@ def test_a_row_is_added_where_it_belongs(tmp_path, monkeypatch, capsys):
     shutil.copy(add_row.FILE, copy)
     monkeypatch.setattr(add_row, "FILE", copy)
     monkeypatch.setattr(add_row, "ROOT", tmp_path)
-    monkeypatch.setattr(add_row, "error_of", lambda command, weights: 0.5 + 0.01 * command.count("=mean"))
+    monkeypatch.setattr(add_row, "error_of", lambda words, weights: 0.5 + 0.01 * ("--locations=mean" in words))
     wrong = {"no claim": ["paper-mnist", "--system=slundqui"], "'x'": ["mnist7", "--system=x"]}
     wrong["'y'"] = ["mnist7", "--variant=y"]
     for said, asked in wrong.items():
