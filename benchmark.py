@@ -42,7 +42,6 @@ import json
 import os
 import sys
 
-from config import Parser
 from ram.runs.checkpoint import set_aside
 from ram.speed import against, sides
 from ram.speed.ablation import ablation, time_to_quality
@@ -51,6 +50,7 @@ from ram.speed.scaling import plot
 from ram.speed.several import two_processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu, processor
+from ram.system.parsing import Parser
 from utils import UserError, file_access, is_there
 
 

@@ -7,8 +7,6 @@ were given rather than left at their default. A new flag is an entry of GROUPS, 
 from __future__ import annotations
 
 import argparse
-import difflib
-import math
 import os
 import re
 import zlib
@@ -16,68 +14,13 @@ from typing import Callable, NamedTuple
 
 from ram.data.shares import TEST_SIZE
 from ram.presets import PRESETS
+from ram.system.parsing import Parser, bool_or_auto, number, path, str2bool
 from utils import MAX_SIDE, UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx")
 OWN = ("folder", "idx")  # data sets of the user's own, in --data_dir
 CANVASES = ("translated_mnist", "cluttered_mnist")
 MODELS = ("ram", "fc64", "fc256", "conv")
-
-
-def str2bool(text: str) -> bool:
-    """Parse true/false, 1/0 or yes/no, in any case."""
-    value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
-    if value is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false (true/false, 1/0 and yes/no are known)")
-    return value
-
-
-def bool_or_auto(text: str) -> bool | str:
-    """Parse what `str2bool` does, or "auto"."""
-    return "auto" if text.lower() == "auto" else str2bool(text)
-
-
-def path(text: str) -> str:
-    """Take the text as it is, with the home for a `~` in front, which a shell leaves in `--flag=~/folder`."""
-    return os.path.expanduser(text)
-
-
-def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
-    """Make an argparse type: a finite int or float between low and high, each end included unless declared open."""
-    ends = [f"{'>' if open_low else '>='} {low}"] if low > -math.inf else []
-    ends += [f"{'<' if open_high else '<='} {high}"] if high < math.inf else []
-    name = "a whole number" if kind is int else "a number"
-
-    def parse(text: str):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
-        inside = (value > low if open_low else value >= low) and (value < high if open_high else value <= high)
-        if not inside or abs(value) == math.inf:
-            raise argparse.ArgumentTypeError(
-                f"{text.strip()} is out of range: it must be {' and '.join(ends) or 'finite'}"
-            )
-        return value
-
-    lowest = f"{'(' if open_low or low == -math.inf else '['}{low}"
-    highest = f"{high}{')' if open_high or high == math.inf else ']'}"
-    parse.interval = f"{kind.__name__} {lowest}, {highest}"  # for the documentation
-    return parse
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one-line `UserError`s that suggest the nearest flag."""
-
-    def error(self, message: str):
-        unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None
-        if unknown:
-            flag = (unknown.split() or [repr(unknown)])[0]
-            options = {option.lower(): option for action in self._actions for option in action.option_strings}
-            near = difflib.get_close_matches(flag.split("=")[0].lower(), options, n=1, cutoff=0.5)
-            hint = f"; did you mean {options[near[0]]}?" if near else "; --help lists all flags"
-            message = f"unknown argument {flag}{hint}"
-        raise UserError(message)
 
 
 SAME, KEEP, CHANGE = "same", "keep", "change"  # what a resumed run does with a flag
@@ -342,6 +285,11 @@ def scope(flag: Flag) -> str:
     return ", ".join(f"--{name}={value}" for value in values)
 
 
+def help_of(flag: Flag) -> str:
+    """Return what a flag means, with the settings that it is for."""
+    return flag.help + (f"; for {scope(flag)} alone" if flag.only else "")
+
+
 def build_parser() -> Parser:
     """Build the parser of all flags, in their groups."""
     parser = Parser(
@@ -353,8 +301,7 @@ def build_parser() -> Parser:
     for title, flags in GROUPS.items():
         group = parser.add_argument_group(title)
         for flag in flags:
-            text = flag.help + (f"; for {scope(flag)} alone" if flag.only else "")
-            options = {"default": flag.default, "help": text, "metavar": flag.metavar}
+            options = {"default": flag.default, "help": help_of(flag), "metavar": flag.metavar}
             if isinstance(flag.allowed, tuple):
                 options["choices"] = flag.allowed
             else:

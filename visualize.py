@@ -18,7 +18,7 @@ import sys
 
 import numpy as np
 
-from config import data_set, get_config, number, path, run_name
+from config import data_set, get_config, run_name
 from ram.draw import curves, figures, snapshots
 from ram.draw.files import write_gif, write_png
 from ram.draw.heat import policy_figure
@@ -29,6 +29,7 @@ from ram.runs.sizes import settle
 from ram.runs.weights import fitted
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu
+from ram.system.parsing import number, path
 from utils import UserError
 
 GRID_EPOCHS = 6  # rows of the picture of a training

@@ -9,8 +9,8 @@ import numpy as np
 
 from catch import game
 from catch.play import caught_line
-from config import Parser
 from ram.system.command import command_line
+from ram.system.parsing import Parser
 from utils import generator
 
 STARTS, ANGLES = 32, 721  # the perfect player's grid of paths: starts per pixel, and angles

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from config import Parser, bool_or_auto, check_widest_patch, number, path, str2bool
+from config import check_widest_patch
+from ram.system.parsing import Parser, bool_or_auto, number, path, str2bool
 from utils import UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.

@@ -9,9 +9,9 @@ import tempfile
 from argparse import Namespace
 from contextlib import closing
 
-from config import Parser, number
 from ram.runs import published
 from ram.system.cpu import prepare_cpu
+from ram.system.parsing import Parser, number
 from ram.system.signals import Interrupted
 from utils import UserError
 

@@ -13,9 +13,9 @@ import time
 import numpy as np
 from PIL import Image, ImageDraw
 
-from config import Parser
 from ram.system.command import command_line
 from ram.system.cpu import num_threads, prepare_cpu
+from ram.system.parsing import Parser
 
 REPEATS = 50
 

@@ -12,7 +12,8 @@ from words import table, translate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import FLAGS, GROUPS, HEAD, Flag, bool_or_auto, path, scope, str2bool
+from config import FLAGS, GROUPS, HEAD, Flag, help_of, scope
+from ram.system.parsing import bool_or_auto, path, str2bool
 
 CHINESE = json.loads((ROOT / "docs" / "zh_CN" / "flags.json").read_text(encoding="utf-8"))
 HEADINGS = ["flag", "default", "allowed", "decides", "in the name", "when resumed", "meaning"]
@@ -37,9 +38,9 @@ def allowed(flag: Flag) -> str:
 
 def meaning(flag: Flag, language: str) -> str:
     """Return a flag's help in a language, with the settings that the flag is for, and flags as code."""
-    text = CHINESE["flags"][flag.name]["zh"] if language == "zh" else flag.help
-    if flag.only:
-        text += f"；仅用于 {scope(flag)}" if language == "zh" else f"; for {scope(flag)} alone"
+    text = help_of(flag)
+    if language == "zh":
+        text = CHINESE["flags"][flag.name]["zh"] + (f"；仅用于 {scope(flag)}" if flag.only else "")
     return re.sub(r"--\w+(=\w+)?", lambda match: code(match[0]), text)
 
 

@@ -273,7 +273,7 @@ def tried(language: str) -> str:
     return table(["what", "command", "epochs", "one path", "ten paths"], rows, language)
 
 
-def speed(language: str, part: dict) -> str:
+def as_written(language: str, part: dict) -> str:
     """Make a table whose cells are written as they are, such as one of what benchmark.py measured."""
     rows = [[cell[language] if isinstance(cell, dict) else cell for cell in row] for row in part["rows"]]
     return table(part["columns"], rows, language)
@@ -294,10 +294,10 @@ BLOCKS = {
     "catch-short": partial(catch_short, part=RESULTS["catch"]),
     **{f"ablation-{name}": partial(rows_of, part=part) for name, part in RESULTS["ablations"].items()},
     "tried": tried,
-    "sharpness": partial(speed, part=RESULTS["sharpness"]),
-    "convolutions": partial(speed, part=RESULTS["convolutions"]),
+    "sharpness": partial(as_written, part=RESULTS["sharpness"]),
+    "convolutions": partial(as_written, part=RESULTS["convolutions"]),
     "folders": partial(rows_of, part=RESULTS["folders"], what="data set"),
-    "strokes": partial(speed, part=RESULTS["strokes"]),
+    "strokes": partial(as_written, part=RESULTS["strokes"]),
     "own-images": partial(rows_of, part=RESULTS["own_images"], what="images"),
-    **{f"speed-{name}": partial(speed, part=part) for name, part in RESULTS["speed"].items()},
+    **{f"speed-{name}": partial(as_written, part=part) for name, part in RESULTS["speed"].items()},
 }

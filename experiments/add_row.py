@@ -28,13 +28,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 from errors import same_training, training_name
 from safetensors.numpy import load_file
 
-from config import Parser, get_config, run_name
+from config import get_config
 from ram.presets import PRESETS
 from ram.runs import published
+from ram.runs.files import RunFiles
 from ram.runs.settings import deciding, settings
 from ram.runs.weights import read_facts
 from ram.system.command import command_line
-from ram.system.cpu import num_threads, processor
+from ram.system.cpu import hardware_here
+from ram.system.parsing import Parser
 from ram.use.publish import check_finished, check_recipe, latest_of, read_training
 from utils import UserError
 
@@ -59,15 +61,9 @@ def relative(name: str, seed: int) -> str:
     return Path(ROOT, published.path_of(name, seed)).relative_to(ROOT).as_posix()
 
 
-def folder_of(seed: int) -> str:
-    """Name the folder of checkpoints for a training whose weights are not published: seeds share a run's name."""
-    return "ckpt" if seed == 1 else f"ckpt/seed{seed}"
-
-
 def left_by(training: dict) -> str:
     """Name the best checkpoint that the command of a training leaves."""
-    config = get_config(training["command"].split()[2:])
-    return f"{folder_of(training['seed'])}/{run_name(config)}_model_best.pdparams"
+    return Path(RunFiles(get_config(training["command"].split()[2:])).best).as_posix()
 
 
 def tests_of(training: dict, checkpoint: str | None = None) -> list[dict]:
@@ -79,7 +75,7 @@ def tests_of(training: dict, checkpoint: str | None = None) -> list[dict]:
     """
     preset, variant, seed = training["preset"], training.get("variant"), training["seed"]
     file = left_by(training) if checkpoint else relative(published.name_of(preset, variant), seed)
-    weights = f" --weights={file}" if checkpoint or variant or seed != 1 else ""
+    tested, weights = checkpoint or file, f" --weights={file}" if checkpoint or variant or seed != 1 else ""
     model = {"preset": preset, **({"variant": variant} if variant else {})}
     model.update({"training_seed": seed} if seed != 1 else {})
     command = f"python main.py --preset={preset} --is_train=False{weights}"
@@ -94,7 +90,6 @@ def tests_of(training: dict, checkpoint: str | None = None) -> list[dict]:
         errors = []
         for noise_seed in noise_seeds or [1]:
             line = (command + more).replace("=S", f"={noise_seed}")
-            tested = checkpoint or file
             errors.append(error_of([word.replace(file, tested) for word in line.split()], tested))
             print(f"{errors[-1]:5.2f}  {line}", flush=True)
         measured = {"paths": paths, "M": M, "noise_seeds": noise_seeds, "errors": errors}
@@ -121,7 +116,7 @@ def facts_of(preset: str, variant: str | None, seed: int, checkpoint: str | None
         "epochs": len(history),
         "epoch": trained.epoch,
         "seconds": sum(record["seconds"] for record in history),
-        "hardware": hardware or f"{processor()}, threads: {num_threads()}",
+        "hardware": hardware or hardware_here(),
         "precision": "float32",  # not rounded
     }
 
@@ -138,7 +133,7 @@ def training_of(
     """Describe a training as its published file does, or its checkpoint and what is told of its hardware."""
     facts = facts_of(preset, variant, seed, checkpoint, hardware)
     flags = facts["settings"]
-    apart = [f"--ckpt_dir={folder_of(seed)}"] if checkpoint and seed != 1 else []
+    apart = [f"--ckpt_dir=ckpt/seed{seed}"] if checkpoint and seed != 1 else []  # seeds share a run's name
     return {
         "preset": preset,
         **({"variant": variant} if variant else {}),

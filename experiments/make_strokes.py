@@ -76,9 +76,10 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: the arguments are others, or there is something at the folder's path.
     """
-    folder, count = arguments if len(arguments) == 2 else [*arguments, "100"] if len(arguments) == 1 else ["", ""]
-    if not folder or not count.isdecimal():
+    arguments = [*arguments, "100"] if len(arguments) == 1 else arguments
+    if len(arguments) != 2 or not arguments[0] or not arguments[1].isdecimal():
         raise UserError("usage: python experiments/make_strokes.py FOLDER [COUNT]")
+    folder, count = arguments
     if is_there(folder):
         raise UserError(f"{folder} is there already: name a new folder")
     mnist = fetch("mnist", "./data")

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from config import FLAGS, FREE, KEPT, is_idle
+from config import FREE, KEPT
 from ram.build import build_without_memory, check_fitting
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
-from ram.runs.settings import adopt, completed, deciding, gone, settings
+from ram.runs.settings import adopt, completed, deciding, gone, idle, settings
 from ram.runs.weights import Trained, fitted
 from ram.schedules import moment_shapes
 from ram.system import processes
@@ -41,9 +41,9 @@ def read_state(config, files: RunFiles) -> dict:
     origin = origin_in(saved)
     config.started_from = origin and origin._asdict()
     same = {"preset"} if deciding(saved) == deciding(settings(config)) else set()  # its name alone differs
-    idle = {flag.name for flag in FLAGS if is_idle(flag, saved)} - FREE  # whatever they are, they decide nothing
-    adopt(config, saved, path, [name for name in saved if name not in FREE | same | idle])
-    adopt(config, saved, path, [name for name in saved if name in idle.union(KEPT)], strict=False)
+    lenient = idle(saved) - FREE  # whatever they are, they decide nothing
+    adopt(config, saved, path, [name for name in saved if name not in FREE | same | lenient])
+    adopt(config, saved, path, [name for name in saved if name in lenient.union(KEPT)], strict=False)
     return state
 
 

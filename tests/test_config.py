@@ -27,16 +27,15 @@ from config import (
     LOOKING,
     OPTIONAL,
     PATHS,
-    bool_or_auto,
     build_parser,
     data_set,
     get_config,
     is_idle,
     run_name,
-    str2bool,
 )
 from ram.presets import PRESETS
 from ram.runs.settings import adopt, completed, deciding, settings
+from ram.system.parsing import bool_or_auto, str2bool
 from utils import UserError
 
 ACTIONS = {action.dest: action for action in build_parser()._actions if action.dest != "help"}

@@ -33,13 +33,17 @@ def deciding(saved: dict) -> dict:
     Where the training started from weights in a file, the content of that file is among them.
     """
     flags = completed(saved)
-    idle = [flag.name for flag in FLAGS if is_idle(flag, flags)]
-    if flags.get("model") != "ram":
-        idle += LOOKING
-    decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in idle}
+    without_effect = idle(flags)
+    decisive = {name: value for name, value in flags.items() if name in DECIDING and name not in without_effect}
     decisive.update(gone(saved))
     origin = origin_in(saved)
     return {**decisive, KEY: origin.sha256} if origin else decisive
+
+
+def idle(flags: dict) -> set[str]:
+    """Name the flags that decide nothing beside the others."""
+    names = {flag.name for flag in FLAGS if is_idle(flag, flags)}
+    return names if flags.get("model") == "ram" else names.union(LOOKING)
 
 
 def gone(saved: dict) -> dict:

@@ -127,6 +127,11 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def hardware_here() -> str:
+    """Describe what this process computes with."""
+    return f"{processor()}, threads: {num_threads()}"
+
+
 def available_cores() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from config import IN_FILES, PATHS, Parser, get_config
+from config import IN_FILES, PATHS, get_config
 from ram.presets import PRESETS
 from ram.runs import checkpoint, published
 from ram.runs.origin import origin_in
@@ -24,7 +24,8 @@ from ram.runs.published import load, path_of, summary, trained_as
 from ram.runs.settings import differences, settings
 from ram.runs.weights import Trained, facts_path, fitted, read, read_facts
 from ram.system.command import command_line
-from ram.system.cpu import choose_device, num_threads, prepare_cpu, processor
+from ram.system.cpu import choose_device, hardware_here, prepare_cpu
+from ram.system.parsing import Parser
 from utils import UserError, make_folder
 
 LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
@@ -83,7 +84,7 @@ def publish(
         **errors(config, trained),
         "image_shape": list(trained.image_shape),
         "num_classes": len(trained.classes),
-        "hardware": hardware or f"{processor()}, threads: {num_threads()}",
+        "hardware": hardware or hardware_here(),
         "paddle": paddle_version(),
         "date": time.strftime("%Y-%m-%d"),
         "sha256": hashlib.sha256(data).hexdigest(),
