@@ -50,8 +50,19 @@ from ram.speed.scaling import plot
 from ram.speed.several import two_processes
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, prepare_cpu, processor
-from ram.system.parsing import Parser
+from ram.system.parsing import Parser, path
 from utils import UserError, file_access, is_there
+
+# What can be measured besides the cases, in this order, and the flags that say nothing about it.
+MODES = {
+    "plot": ("case", "quick", "json"),
+    "processes": ("case",),
+    "sides": ("case",),
+    "ablation": ("quick",),
+    "quality": ("case", "quick"),
+    "against": (),
+}
+NEEDS = {"quality_preset": "quality", "against_python": "against"}
 
 
 def main(argv: list[str] | None = None) -> dict | list:
@@ -59,19 +70,23 @@ def main(argv: list[str] | None = None) -> dict | list:
     parser = Parser(prog="benchmark.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--case", choices=[*CASES, "all"], default="all", help="which case")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--plot", nargs="?", const="docs/images/scaling.png", metavar="FILE", help="draw the scaling")
-    parser.add_argument("--sides", nargs="?", const="docs/images/sides.png", metavar="FILE", help="cost against side")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write the figures there, too")
+    picture = {"type": path, "nargs": "?", "metavar": "FILE"}
+    parser.add_argument("--plot", **picture, const="docs/images/scaling.png", help="draw the scaling")
+    parser.add_argument("--sides", **picture, const="docs/images/sides.png", help="cost against side")
     parser.add_argument("--ablation", action="store_true", help="measure what each optimization is worth")
     parser.add_argument("--processes", action="store_true", help="measure 1 and 2 processes with one thread each")
     parser.add_argument("--quality", action="store_true", help="measure the time until 1 %% validation error")
     parser.add_argument("--quality_preset", default="mnist", metavar="NAME", help="which preset --quality trains")
     parser.add_argument(
-        "--against", metavar="FOLDER", help="time a checkout of kevinzakka/recurrent-visual-attention, too"
+        "--against", type=path, metavar="FOLDER", help="time a checkout of kevinzakka/recurrent-visual-attention, too"
     )
-    parser.add_argument("--against_python", default=sys.executable, metavar="PATH", help="its Python, with PyTorch")
-    parser.add_argument("--data_dir", default="./data", help="folder of the data")
+    parser.add_argument(
+        "--against_python", type=path, default=sys.executable, metavar="PATH", help="its Python, with PyTorch"
+    )
+    parser.add_argument("--data_dir", type=path, default="./data", help="folder of the data")
     options = parser.parse_args(argv)
+    check(parser.given(argv))
     if options.json:
         make_way(options.json)  # before minutes of measuring
     prepare_cpu()
@@ -81,6 +96,19 @@ def main(argv: list[str] | None = None) -> dict | list:
     if figures:  # a plot has none
         write(options.json, figures)
     return figures
+
+
+def check(given: frozenset[str]) -> None:
+    """Raise UserError where flags that were given ask for two things, or one of them says nothing."""
+    modes = [mode for mode in MODES if mode in given]
+    if len(modes) > 1 and modes not in (["sides", "against"], ["quality", "against"]):
+        raise UserError(f"--{modes[0]} and --{modes[1]} are two different things to measure: choose one")
+    for name in MODES[modes[0]] if modes else ():
+        if name in given:
+            raise UserError(f"--{name} says nothing about --{modes[0]}: leave it out")
+    for name, mode in NEEDS.items():
+        if name in given and mode not in modes:
+            raise UserError(f"--{name} is for --{mode}, which was not asked for")
 
 
 def measured(options: argparse.Namespace) -> dict | list:

@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 
 from ram.data.shares import TEST_SIZE
 from ram.presets import PRESETS
-from ram.system.parsing import Parser, bool_or_auto, number, path, str2bool
+from ram.system.parsing import DefaultsHelp, Parser, bool_or_auto, number, path, str2bool
 from utils import MAX_SIDE, UserError
 
 DATASETS = ("mnist", "fashion_mnist", "translated_mnist", "cluttered_mnist", "folder", "idx")
@@ -296,7 +296,7 @@ def build_parser() -> Parser:
         prog="main.py",
         description="Recurrent Models of Visual Attention (Mnih et al., 2014) in PaddlePaddle.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsHelp,
     )
     for title, flags in GROUPS.items():
         group = parser.add_argument_group(title)
@@ -327,21 +327,14 @@ def get_config(
     Raises:
         UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
     """
-    # A first pass, with nothing to fall back on, tells which flags were given.
-    bare = build_parser()
-    extend(bare)
-    for action in bare._actions:
-        action.default = argparse.SUPPRESS
-    given = bare.parse_args(argv)
     parser = build_parser()
     extend(parser)
-    preset = getattr(given, "preset", None)
-    if preset and preset != "help":
-        looks = getattr(given, "model", "ram") == "ram"
-        flags = PRESETS[preset].flags.items()
-        parser.set_defaults(**{name: value for name, value in flags if looks or name not in LOOKING})
-    config = parser.parse_args(argv)
-    config.explicit = frozenset(vars(given))
+    config = parser.parse_args(argv)  # --help ends here
+    if config.preset and config.preset != "help":
+        flags = PRESETS[config.preset].flags.items()
+        parser.set_defaults(**{name: value for name, value in flags if config.model == "ram" or name not in LOOKING})
+        config = parser.parse_args(argv)
+    config.explicit = parser.given(argv)
     if "std" in config.explicit and "std_end" not in config.explicit:
         config.std_end = None  # a single standard deviation that is given holds throughout
     looking = [f"--{name}" for name in LOOKING if name in config.explicit]

@@ -8,7 +8,7 @@ The modules of this project have plain names (config, model, utils, ...). They a
 program that loads them, which may have the same names.
 """
 
-dependencies = ["paddle", "numpy", "PIL", "tqdm"]
+dependencies = ["paddle", "numpy", "PIL", "tqdm", "safetensors"]
 
 import importlib.util as _util
 import os as _os

@@ -77,7 +77,7 @@ def file_access(action: str, path: str, advice: str = ""):
     """Turn an OSError of the block into the one line `cannot ACTION PATH: reason`.
 
     Args:
-        action: "read", "write" or "make the folder".
+        action: what was tried, as in "read" or "move earlier files to".
         path: the file or folder, as the user names it.
         advice: what follows the reason.
 

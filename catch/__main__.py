@@ -15,7 +15,7 @@ import os
 
 from catch.config import PLAYER, adopt, check_sizes, get_config, run_name, settings
 from ram.runs import checkpoint
-from ram.runs.files import locked, restore_log
+from ram.runs.files import locked, locks_of, restore_log
 from ram.system.command import command_line
 from ram.system.cpu import choose_device
 from utils import JsonLines, UserError, is_there, make_folder
@@ -32,8 +32,7 @@ class Files:
         self.latest = stem + "_ckpt.pdparams"
         self.previous = checkpoint.previous(self.latest)
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
-        folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir)))
-        self.locks = [os.path.join(folder, self.name + ".lock") for folder in folders]  # two runs may share just one
+        self.locks = locks_of(self.name, config.ckpt_dir, config.logs_dir)
 
     def started(self) -> bool:
         """Tell whether there is a checkpoint to go on from."""
@@ -84,7 +83,7 @@ def train(config) -> list[dict]:
         if state:
             check_state(state, trainer, files.latest)
             trainer.load_state(state)
-            restore_log(files.log, trainer.history, files.latest)
+            restore_log(files.log, trainer.history, files.latest, "--logs_dir")
             if trainer.step == trainer.steps:
                 print(f"[*] {files.name} is finished: {trainer.steps} batches")
                 return trainer.history

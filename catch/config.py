@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from config import check_widest_patch
-from ram.system.parsing import Parser, bool_or_auto, number, path, str2bool
+from config import check_widest_patch, positive, share, size, units
+from ram.system.parsing import DefaultsHelp, Parser, bool_or_auto, number, path, str2bool
 from utils import UserError
 
 # Flags that a resumed run may change, and that say nothing about a trained player.
@@ -20,13 +20,9 @@ def build_parser() -> Parser:
         prog="catch",
         description="Catch (Mnih et al., 2014, section 4.2): learn where to look and how to play from reward alone.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsHelp,
     )
     switch = {"type": str2bool, "nargs": "?", "const": True, "metavar": "BOOL"}
-    size = number(int, 1, 10**6)
-    units = number(int, 1, 16384)
-    positive = number(float, 0, open_low=True)
-    share = number(float, 0, 1)
 
     group = parser.add_argument_group("Game")
     group.add_argument("--size", type=number(int, 4, 256), default=24, help="side of the screen in pixels (N)")
@@ -94,12 +90,9 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: for a flag that does not exist, a value that is not allowed, or values that contradict each other.
     """
-    bare = build_parser()
-    for action in bare._actions:
-        action.default = argparse.SUPPRESS
-    given = frozenset(vars(bare.parse_args(argv)))
-    config = build_parser().parse_args(argv)
-    config.explicit = given
+    parser = build_parser()
+    config = parser.parse_args(argv)
+    config.explicit = parser.given(argv)
     check(config)
     if config.full_screen:  # one patch of single pixels over the whole screen, and nowhere to look but its middle
         config.patch_size, config.num_patches, config.policy = config.size, 1, "center"
@@ -123,7 +116,7 @@ def check(config: argparse.Namespace) -> None:
     check_widest_patch(c)
     if not c.resume:  # else after the settings of the checkpoint are adopted
         check_sizes(c)
-    if c.resume and not (c.is_train and c.watch is None):
+    if c.resume is True and not (c.is_train and c.watch is None):
         raise UserError("--resume=True goes on with a training: leave out --is_train=False and --watch")
     if c.weights and c.is_train and c.watch is None:
         raise UserError(f"--weights={c.weights} is for --is_train=False and --watch: training starts from the seed")

@@ -9,6 +9,8 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from catch.game import PADDLE
+from ram.fast.products import column_sums
+from ram.fast.rollout import LSTMUnit
 
 
 def count_pixels(ball: np.ndarray, frame: int, paddle_left: np.ndarray, l: np.ndarray, retina, size: int) -> np.ndarray:
@@ -56,10 +58,9 @@ class Affine(PyLayer):
     @staticmethod
     def backward(ctx, dy):
         x, weight = ctx.saved_tensor()
-        dbias = paddle.matmul(paddle.ones([1, dy.shape[0]], dy.dtype), dy).flatten()
         dweight = paddle.matmul(x, dy, transpose_x=True)
         dx = None if x.stop_gradient else paddle.matmul(dy, weight, transpose_y=True)
-        return dx, dweight, dbias
+        return dx, dweight, column_sums(dy)
 
 
 class Recurrence(PyLayer):
@@ -74,12 +75,9 @@ class Recurrence(PyLayer):
         states, kept, c = [], [], None
         for z in inputs.unbind(0):  # (B, 4D)
             z = z + paddle.matmul(states[-1], h2h) if states else z
-            i, f, o, u = z.chunk(4, axis=1)  # (B, D) each
-            i, f, o, u = F.sigmoid(i), F.sigmoid(f + 1), F.sigmoid(o), paddle.tanh(u)
-            before, c = c, i * u if c is None else f * c + i * u
-            squashed = paddle.tanh(c)
-            states.append(o * squashed)
-            kept.append((i, f, o, u, before, squashed))
+            h, c, parts = LSTMUnit.forward(z, c)  # (B, D) each
+            states.append(h)
+            kept.append(parts)
         ctx.states, ctx.kept = states, kept
         ctx.save_for_backward(h2h)
         return paddle.concat(states)
@@ -92,14 +90,9 @@ class Recurrence(PyLayer):
         dstates = dstates.reshape([T, -1, D]).unbind(0)  # T times (B, D)
         dh, dc, dzs = dstates[-1], None, []
         for t in reversed(range(T)):
-            i, f, o, u, before, squashed = ctx.kept[t]
-            step = dh * o * (1 - squashed * squashed)
-            dc = step if dc is None else step + dc
-            do = dh * squashed * (o - o * o)
-            df = paddle.zeros_like(dc) if before is None else dc * before * (f - f * f)
-            dzs.append(paddle.concat([dc * u * (i - i * i), df, do, dc * i * (1 - u * u)], axis=1))  # (B, 4D)
+            dz, dc = LSTMUnit.backward(dh, dc, ctx.kept[t])
+            dzs.append(dz)  # (B, 4D)
             if t:
-                dc = dc * f
                 dh = paddle.matmul(dzs[-1], h2h, transpose_y=True) + dstates[t - 1]
         dz = paddle.concat(dzs[::-1])  # (T*B, 4D)
         B = dzs[0].shape[0]

@@ -10,6 +10,7 @@ import paddle
 from catch import game
 from catch.fast import count_pixels
 from catch.model import GAIN, Player
+from modules import Geometry
 from utils import generator, to_tensor
 
 TEST_BATCH = 1000  # games; their noise is drawn batch by batch, so that sampled results depend on it
@@ -139,13 +140,13 @@ def evaluate(player: Player, count: int, size: int, greedy: bool, stream: str = 
         noise = draw_noise(number, size - 1, stream + " noise", seed, first)
         record = play(player, games, noise, size, greedy)
         caught += int(record.reward.sum())
-        away = distances(record, games, size)  # (N - 1, number)
+        away = distances(record, games, player.sensor.retina.geometry, size)  # (N - 1, number)
         distance += float(away[1:].mean()) * number
         late_distance += float(away[-(size // 4) :].mean()) * number
     return Result(caught, count, distance / count, late_distance / count)
 
 
-def distances(record: Record, games: game.Games, size: int) -> np.ndarray:
+def distances(record: Record, games: game.Games, geometry: Geometry, size: int) -> np.ndarray:
     """Compute the distance (T, B) in pixels from each fixation to the ball.
 
     A fixation is the middle of the finest patch. Patches of an even width lie around the border of two pixels, so that
@@ -153,5 +154,5 @@ def distances(record: Record, games: game.Games, size: int) -> np.ndarray:
     """
     frames = np.arange(len(record.looks))
     ball = np.stack([game.ball_column(games, frame, size) for frame in frames])  # (T, B)
-    middle = np.floor((record.looks + np.float32(1)) * np.float32(size / 2))  # (T, B, 2) where columns begin
-    return np.hypot(middle[..., 0] - ball - 0.5, middle[..., 1] - frames[:, None] - 0.5)
+    middle = geometry.places(record.looks, (size, size))  # (T, B, 2)
+    return np.hypot(middle[..., 0] - ball, middle[..., 1] - frames[:, None])

@@ -7,7 +7,6 @@ checkpoint has to hold is the weights, Adam's moments and the number of the step
 from __future__ import annotations
 
 import math
-import sys
 import time
 
 import numpy as np
@@ -18,6 +17,7 @@ from catch.game import draw_games
 from catch.model import Player
 from catch.play import Record, draw_noise, evaluate, log_density, play
 from ram.build import arrays, check_fitting, load_weights
+from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import UserError, generator, to_tensor
 
@@ -137,9 +137,8 @@ class Trainer:
             Interrupted: a signal asked to stop; the state was saved.
         """
         saved = time.monotonic()
-        lively = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 10}
-        bar = {"leave": False, "unit": "frame", "unit_scale": True, **lively}
-        with StopRequest() as stop, tqdm(total=self.steps * self.frames_per_step, **bar) as progress:
+        bar = {"total": self.steps * self.frames_per_step, "unit": "frame", "unit_scale": True, "leave": False}
+        with StopRequest() as stop, tqdm(**bar, **processes.bar()) as progress:
             progress.update(self.step * self.frames_per_step)
             while self.step < self.steps:
                 began = time.monotonic()

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from ram.runs import published
 from ram.system.cpu import prepare_cpu
-from ram.system.parsing import Parser, number
+from ram.system.parsing import Parser, number, path
 from ram.system.signals import Interrupted
 from utils import UserError
 
@@ -36,9 +36,13 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--port", type=port, default=usual, help="port to listen on (%(default)s)")
     names = published.names()
     parser.add_argument("--preset", choices=names, default=None, help="the network that the page begins with (mnist)")
-    parser.add_argument("--weights", metavar="FILE", default=None, help="begin with the network in this file")
-    parser.add_argument("--catch", metavar="FILE", default=None, help="begin with the player of Catch in this file")
-    parser.add_argument("--data_dir", default="./data", help="folder of the data (%(default)s)")
+    parser.add_argument(
+        "--weights", type=path, metavar="FILE", default=None, help="begin with the network in this file"
+    )
+    parser.add_argument(
+        "--catch", type=path, metavar="FILE", default=None, help="begin with the player of Catch in this file"
+    )
+    parser.add_argument("--data_dir", type=path, default="./data", help="folder of the data (%(default)s)")
     return parser.parse_args(argv)
 
 

@@ -37,7 +37,7 @@ class Network:
         if config.model != "ram":
             raise UserError(f"{trained.path} sees the whole image at once: there are no glimpses to show")
         trained = complete(trained, config)
-        self.name, self.config, self.path = name, config, trained.path
+        self.name, self.config = name, config
         self.image_shape, self.classes = trained.image_shape, trained.classes
         self.model: RecurrentAttention = build(trained, config)
         self.conversion = kept.conversion(kept.check(trained.data or {}))

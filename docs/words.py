@@ -46,7 +46,6 @@ CHINESE = {
     "cluttered100 before": "cluttered100，之前",
     "cluttered100 after": "cluttered100，之后",
     "microseconds per image; side:": "每幅图像的微秒数；边长：",
-    "networks": "网络",
     "data set": "数据集",
     "system": "系统",
     "paths": "路径数",

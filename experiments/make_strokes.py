@@ -80,19 +80,22 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or not arguments[0] or not arguments[1].isdecimal():
         raise UserError("usage: python experiments/make_strokes.py FOLDER [COUNT]")
     folder, count = arguments
-    if is_there(folder):
-        raise UserError(f"{folder} is there already: name a new folder")
+    begun = folder + ".part"  # an interrupted call leaves no folder that looks whole
+    for name in (folder, begun):
+        if is_there(name):
+            raise UserError(f"{name} is there already: name a new folder, or move it away")
     mnist = fetch("mnist", "./data")
     random = np.random.default_rng(0)
     chosen = held_out(len(mnist["train_images"]), valid_size=0.1, seed=1)[1][: int(count)]
     for width in WIDTHS:
         for kind in ("light", "dark", "photo"):
-            os.makedirs(os.path.join(folder, f"{width:02d}-{kind}"), exist_ok=True)
+            os.makedirs(os.path.join(begun, f"{width:02d}-{kind}"), exist_ok=True)
         for i, (digit, label) in enumerate(zip(mnist["train_images"][chosen], mnist["train_labels"][chosen])):
             ink = drawn(digit, width)
             for kind, pixels in (("light", ink), ("dark", 255 - ink), ("photo", photographed(ink, random))):
                 name = f"{i:04d}_{label}.{'jpg' if kind == 'photo' else 'png'}"
-                Image.fromarray(pixels).save(os.path.join(folder, f"{width:02d}-{kind}", name), quality=85)
+                Image.fromarray(pixels).save(os.path.join(begun, f"{width:02d}-{kind}", name), quality=85)
+    os.rename(begun, folder)
 
 
 if __name__ == "__main__":

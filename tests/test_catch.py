@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from catch.model import GAIN, Player, SummingRetina
 from catch.play import caught_line, distances, draw_noise, evaluate, play
 from catch.publish import publish
 from catch.trainer import Trainer, advantages, clipped, normalized, reinforce_loss
+from modules import Geometry
 from ram.runs import checkpoint
 from utils import UserError
 
@@ -257,13 +259,16 @@ def test_distances_from_the_eye_to_the_ball():
     games = game.Games(np.array([3.5]), np.zeros(1), None, None)
     looks = np.array([[[0, -1]], [[0, 0]]], "float32")  # the middle of an 8x8 screen is between columns 3 and 4
     record = played(tiny(), 1)[2]._replace(looks=looks)
-    np.testing.assert_allclose(distances(record, games, 8)[:, 0], [np.hypot(0.5, 0.5), np.hypot(0.5, 2.5)])
+    even, odd = Geometry(6, 3, 2), Geometry(5, 3, 2)  # an odd patch has a pixel in its middle
+    np.testing.assert_allclose(distances(record, games, even, 8)[:, 0], [np.hypot(0.5, 0.5), np.hypot(0.5, 2.5)])
+    np.testing.assert_allclose(distances(record, games, odd, 8)[:, 0], [np.hypot(1, 0), np.hypot(1, 3)])
 
 
 def test_a_result_tells_how_far_the_eye_is_from_the_ball_and_how_far_at_the_end():
     games = game.draw_games(0, 0, 300, 8, "catch test games")
     record = play(player_of(tiny()), games, draw_noise(300, 7, "catch test noise", 0, 0), 8)
-    away, result = distances(record, games, 8), evaluate(player_of(tiny()), 300, 8, greedy=False)
+    geometry = player_of(tiny()).sensor.retina.geometry
+    away, result = distances(record, games, geometry, 8), evaluate(player_of(tiny()), 300, 8, greedy=False)
     assert result.distance == pytest.approx(away[1:].mean(), rel=1e-5)
     assert result.late_distance == pytest.approx(away[5:].mean(), rel=1e-5)  # of seven frames, the last two
 
@@ -506,6 +511,18 @@ def test_errors_are_one_line(tmp_path, flags, says):
     with pytest.raises(UserError) as error:
         main(get_config([*flags, *(f"--{name}_dir={tmp_path}" for name in ("ckpt", "logs"))]))
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_resume_auto_may_stay_beside_a_test():
+    assert not get_config(["--resume=auto", "--is_train=False"]).is_train
+
+
+def test_help_shows_the_default_beside_each_flag(capsys):
+    with pytest.raises(SystemExit):
+        get_config(["--help"])
+    shown = re.findall(r"\(default: ([^)]*)\)", " ".join(capsys.readouterr().out.split()))
+    defaults = [action.default for action in build_parser()._actions if action.dest != "help"]
+    assert shown == [str(default) for default in defaults if default is not None]
 
 
 def test_the_command_ends_with_status_2(tmp_path):

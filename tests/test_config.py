@@ -356,6 +356,8 @@ def test_help_names_every_flag_and_its_default(capsys):
     for name, action in ACTIONS.items():
         assert f"--{name}" in text and action.help
     assert "%" not in text.replace("1-N to 1+N", "")
+    shown = re.findall(r"\(default: ([^)]*)\)", " ".join(text.split()))
+    assert shown == [str(flag.default) for flag in FLAGS if flag.default is not None]
 
 
 # ---- the table of flags

@@ -104,7 +104,7 @@ def test_file_that_cannot_be_used_is_an_error(tmp_path):
 
 def test_preset_without_published_weights_is_an_error():
     with pytest.raises(ValueError, match="no published weights"):
-        load(preset="keras-translated")
+        load(preset="mnist-quick")
 
 
 def test_published_weights(trained, tmp_path, monkeypatch):

@@ -19,9 +19,7 @@ from utils import UserError
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "benchmark.py", "--quick", "--case=mnist", *flags], cwd=ROOT, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "benchmark.py", *flags], cwd=ROOT, capture_output=True, text=True)
 
 
 def says_one_line(ended: subprocess.CompletedProcess, *parts: str) -> bool:
@@ -29,10 +27,34 @@ def says_one_line(ended: subprocess.CompletedProcess, *parts: str) -> bool:
     return ended.returncode == 2 and "Traceback" not in ended.stderr and all(part in line for part in parts)
 
 
-@pytest.mark.parametrize("more", [[], ["--quality"], ["--sides=none.png"]])
+@pytest.mark.parametrize("more", [["--quick", "--case=mnist"], ["--quality"], ["--sides=none.png", "--quick"]])
 def test_a_folder_that_is_no_checkout_is_one_line(tmp_path, more):
     ended = run(f"--against={tmp_path}", *more)
     assert says_one_line(ended, f"--against={tmp_path} has no config.py", "github.com/kevinzakka")
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--plot", "--json=speed.json"], "--json says nothing about --plot"),
+        (["--ablation", "--quick"], "--quick says nothing about --ablation"),
+        (["--quality", "--case=mnist"], "--case says nothing about --quality"),
+        (["--against=x", "--quality", "--quick"], "--quick says nothing about --quality"),
+        (["--processes", "--ablation"], "--processes and --ablation are two"),
+        (["--sides", "--quality", "--against=x"], "--sides and --quality are two"),
+        (["--quality_preset=mnist"], "is for --quality"),
+        (["--against_python=python"], "is for --against"),
+    ],
+)
+def test_flags_that_say_nothing_are_refused(flags, says):
+    with pytest.raises(UserError, match=says):
+        benchmark.main(flags)
+
+
+def test_the_home_is_meant_by_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/nowhere")
+    with pytest.raises(UserError, match="--json=/nowhere/speed.json: there is no folder /nowhere"):
+        benchmark.main(["--json=~/speed.json"])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from model import Noise, draw_noise
 from ram.build import load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import EVAL_BATCH, Evaluation, batch_size, evaluate
-from ram.resume import check_state
+from ram.resume import COUNTS, MEASURES, check_state
 from ram.schedules import learning_rate
 from ram.system.signals import Interrupted
 from ram.use.looking import snapshot
@@ -354,6 +354,10 @@ def test_optimizers_state_of_every_training_fits(flag):
     training = Training("--save_freq=1", "--epochs=2", flag).fit()
     for state in training.saved:
         check_state(state, training.trainer.config, training.trainer.train)
+
+
+def test_every_counter_of_a_training_is_checked_before_it_is_taken_from_a_file():
+    assert {*COUNTS, *MEASURES, "history"} == set(Trainer.COUNTERS)
 
 
 def test_optimizers_state_of_another_optimizer_does_not_fit():

@@ -245,7 +245,7 @@ def test_refusals(place, tmp_path):
     for arguments, words in (
         ([], "a command is missing"),
         (["draw"], "'draw' is not a command"),
-        (["glimpses", *SMALL, *flags, f"--ckpt_dir={tmp_path}"], "does not exist"),
+        (["glimpses", *SMALL, *flags, f"--ckpt_dir={tmp_path}"], "there is nothing to draw: .* does not exist"),
         (["glimpses", *TWO_SCALES, *flags, "--first=99"], "the 100 test images are numbered from 0"),
         (["glimpses", "--num_image=3"], "did you mean --num_images"),
         (["glimpses", "--num_images=0"], "out of range"),

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ram.data.images import is_named_like_an_image, leads_out
-from ram.data.shares import draw_by_class
+from ram.data.shares import TEST_SIZE, draw_by_class
 from utils import UserError, file_access, listed, printable
 
 # The names of the parts of a data set, in any case of letters.
@@ -67,7 +67,7 @@ class Layout:
         UserError: the folder cannot be read, or two names in it mean the same part.
     """
 
-    def __init__(self, root: str, follow_links: bool = False, test_size: float = 0.2):
+    def __init__(self, root: str, follow_links: bool = False, test_size: float = TEST_SIZE):
         self.root, self.follow_links, self.test_size = root, follow_links, test_size
         entries = [entry for entry in _entries(root) if not entry.name.startswith(".")]
         files = {entry.name: entry.path for entry in entries if _is_file(entry)}

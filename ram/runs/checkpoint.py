@@ -258,12 +258,10 @@ def set_aside(paths: list[str], label: str, parent: str | None = None) -> str | 
         return None
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
     folder = _free(os.path.join(os.path.dirname(paths[0]) if parent is None else parent, "old", f"{label}-{stamp}"))
-    try:
+    with file_access("move earlier files to", folder):
         os.makedirs(folder)
         for path in paths:
             shutil.move(path, _free(os.path.join(folder, os.path.basename(path))))
-    except OSError as error:
-        raise UserError(f"cannot move earlier files to {folder}: {error.strerror or error}") from None
     return folder
 
 

@@ -22,7 +22,7 @@ class RunFiles:
         self.previous = checkpoint.previous(self.latest)
         self.best = stem + "_model_best.pdparams"
         self.params = stem + "_params.json"
-        self.locks = locks_of(config, self.name)
+        self.locks = locks_of(self.name, config.ckpt_dir, config.logs_dir, config.plots_dir)
         self.log = os.path.join(config.logs_dir, self.name + ".jsonl")
         self.skipped = os.path.join(config.logs_dir, self.name + "_skipped.txt")
         self.scalars = os.path.join(config.logs_dir, self.name)
@@ -31,6 +31,10 @@ class RunFiles:
     def started(self) -> bool:
         """Tell whether there is a checkpoint to resume."""
         return is_there(self.latest) or is_there(self.previous)
+
+    def last(self) -> str:
+        """Name the latest checkpoint, or the one before it where that alone is there."""
+        return self.previous if not is_there(self.latest) and is_there(self.previous) else self.latest
 
     def of_a_run(self) -> list[str]:
         """List what a training writes and a fresh start moves aside."""
@@ -51,7 +55,7 @@ def write_skipped(path: str, skipped: dict[str, str]) -> None:
     print(f"[!] {len(skipped)} images were left out: see {path}")
 
 
-def restore_log(path: str, history: list[dict], owner: str) -> None:
+def restore_log(path: str, history: list[dict], owner: str, flags: str = "--logs_dir (and --plots_dir)") -> None:
     """Make a log hold just the records of a history: a training that was killed may have logged more or less.
 
     Where the history is empty nothing tells whose log it is, and it is moved into a folder `old` beside it.
@@ -60,6 +64,7 @@ def restore_log(path: str, history: list[dict], owner: str) -> None:
         path: the log.
         history: the records.
         owner: the checkpoint that they come from, for the message.
+        flags: those that would name another folder, for the message.
 
     Raises:
         UserError: the log is that of another training, as where two share a folder for logs; it stays as it is.
@@ -70,8 +75,8 @@ def restore_log(path: str, history: list[dict], owner: str) -> None:
             logged = [line for line in file if line.endswith("\n") and line.strip()]  # the last may be torn
     if not all(map(tells_of, logged, history)):
         raise UserError(
-            f"{path} is the log of another training than {owner}, and stays as it is: give --logs_dir (and "
-            "--plots_dir) of its own, or move the log away"
+            f"{path} is the log of another training than {owner}, and stays as it is: give {flags} of its own, or move "
+            "the log away"
         )
     if logged and not history:
         print(f"[*] {path} was moved to {checkpoint.set_aside([path], os.path.basename(path).removesuffix('.jsonl'))}")
@@ -88,10 +93,9 @@ def tells_of(line: str, record: dict) -> bool:
     return bool(common) and all(json.dumps(logged[name]) == json.dumps(record[name]) for name in common)
 
 
-def locks_of(config, name: str) -> list[str]:
+def locks_of(name: str, *folders: str) -> list[str]:
     """Name the locks of a run, or of several, one in each of its folders: two runs may share just one folder."""
-    folders = dict.fromkeys(map(os.path.realpath, (config.ckpt_dir, config.logs_dir, config.plots_dir)))
-    return [os.path.join(folder, name + ".lock") for folder in folders]
+    return [os.path.join(folder, name + ".lock") for folder in dict.fromkeys(map(os.path.realpath, folders))]
 
 
 def refuse_links(paths: list[str]) -> None:

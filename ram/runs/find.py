@@ -26,7 +26,7 @@ def find(config: argparse.Namespace) -> Trained:
         UserError: there are no weights, they cannot be used, or a given flag contradicts their settings.
     """
     files, path, are_published = RunFiles(config), config.weights, False
-    if not path and not any(map(is_there, (files.best, files.latest, files.previous))):
+    if not path and not is_there(files.best) and not files.started():
         path = published.stand_in(config)
         are_published = path is not None
     if path and not config.best:
@@ -59,11 +59,11 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
     Raises:
         UserError: there is no such file.
     """
-    path = files.best if config.best else files.latest
-    if path == files.latest and not is_there(path) and is_there(files.previous):
-        path = files.previous
+    path = files.best if config.best else files.last()
     if not is_there(path):
-        action = "predict with" if config.predict else "export" if config.export or config.export_onnx else "test"
+        wishes = {"predict with": config.predict, "export": config.export or config.export_onnx}
+        wishes["draw" if config.is_train else "test"] = True  # visualize.py leaves is_train as it is
+        action = next(word for word, wish in wishes.items() if wish)
         raise UserError(
             f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "
             f"{sizes.hint(config) or published.offer()}"

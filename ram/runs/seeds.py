@@ -45,9 +45,8 @@ def settings_of_training(config: argparse.Namespace) -> tuple[str, dict]:
     The best checkpoint may be from before its training was prolonged.
     """
     files = RunFiles(config)
-    path = own_file(config, files)
-    if files.started():
-        path = files.latest if is_there(files.latest) else files.previous
+    best = own_file(config, files)
+    path = files.last() if files.started() else best
     return path, read(path).settings
 
 
@@ -67,7 +66,7 @@ def train_and_test(config: argparse.Namespace, load: Callable, train: Callable, 
         jobs.check(config)
     name = experiment_name(config)
     path = os.path.join(config.logs_dir, name + "_results.json")
-    with locked(*locks_of(config, name + "_runs")):
+    with locked(*locks_of(name + "_runs", config.ckpt_dir, config.logs_dir, config.plots_dir)):
         if config.resume:
             config = with_settings_of_begun(config)
             if processes.is_first() and tells_of_others(path, {one.random_seed for one in each(config)}):

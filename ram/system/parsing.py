@@ -52,8 +52,22 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False, open_high=False):
     return parse
 
 
+class DefaultsHelp(argparse.ArgumentDefaultsHelpFormatter):
+    """Show the default beside each flag that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one-line `UserError`s that suggest the nearest flag."""
+
+    def given(self, argv: list[str] | None) -> frozenset[str]:
+        """Name the flags that are among the arguments; from then on the parser has no defaults."""
+        self._defaults.clear()
+        for action in self._actions:
+            action.default = argparse.SUPPRESS
+        return frozenset(vars(self.parse_args(argv)))
 
     def error(self, message: str):
         unknown = message[len("unrecognized arguments: ") :] if message.startswith("unrecognized") else None

@@ -4,7 +4,7 @@
 
 Paddle's launcher starts the processes and tells them their number through the environment; `paddle.distributed` joins
 them (gloo on CPUs, NCCL on GPUs). All have the same weights, draw the same order and noise, and make the same update.
-Process 0 alone writes files and prints. In a single process, the functions here do nothing.
+Process 0 alone writes files and prints. In a single process nothing is exchanged.
 
 Why not `paddle.DataParallel`? It hooks into autograd, parameter by parameter, and has to be told which of them get no
 gradient (`find_unused_parameters`: the locator's with --policy=random) and when not to join (`no_sync`). All gradients

@@ -25,7 +25,7 @@ from ram.runs.settings import differences, settings
 from ram.runs.weights import Trained, facts_path, fitted, read, read_facts
 from ram.system.command import command_line
 from ram.system.cpu import choose_device, hardware_here, prepare_cpu
-from ram.system.parsing import Parser
+from ram.system.parsing import Parser, path
 from utils import UserError, make_folder
 
 LARGEST = 3_000_000  # bytes: what is published stays in the history of the repository
@@ -214,7 +214,7 @@ def get_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--variant", type=word, help="a word for the flags that the preset has otherwise")
     parser.add_argument("--force", action="store_true", help="replace what is published under this name")
     parser.add_argument("--hardware", help="what it was trained on (default: this machine)")
-    parser.add_argument("--data_dir", default="./data", help="folder of the data")
+    parser.add_argument("--data_dir", type=path, default="./data", help="folder of the data")
     return parser.parse_args(argv)
 
 
