@@ -291,6 +291,8 @@ def get_train_valid(config: Namespace, data: dict | None = None) -> tuple[Split,
     seen = ("train", "valid", "test") if data is None else ("train", "valid")  # what is wrong is known before training
     parts, about, skipped = _parts(config, seen, data)
     images, labels, classes = parts["train"]
+    if config.dataset in OWN and data is None:
+        own.note_single_class(config.data_dir, classes)
     valid_images, valid_labels, _ = parts.get("valid", parts["train"])
     canvas = config.dataset in CANVASES
     if "valid" in parts:

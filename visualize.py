@@ -197,6 +197,8 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         raise UserError("--preset=help is for main.py, which lists the presets; name one of them here")
     if config.out is not None and (os.path.isdir(config.out) or not os.path.basename(config.out)):
         raise UserError(f"--out={config.out} is a folder: give the name of a file in it")
+    if config.num_runs > 1 and draw is not draw_curves:
+        print(f"[*] Of the {config.num_runs} runs, that with --random_seed={config.random_seed} is drawn")
     return config
 
 

@@ -124,6 +124,8 @@ def check(config: argparse.Namespace) -> None:
         value = getattr(c, name)
         if value is not None and (not value or "\0" in value):
             raise UserError(f"--{name}={value!r} is not a path")
+    if c.watch and not c.watch.lower().endswith(".gif"):
+        raise UserError(f"--watch={c.watch} is to be a GIF: give a name that ends with .gif")
 
 
 def settings(config: argparse.Namespace) -> dict:

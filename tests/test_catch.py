@@ -470,7 +470,7 @@ def test_a_film_shows_the_games(undisturbed, tmp_path):
     main(get_config(["--size=8", f"--ckpt_dir={undisturbed}", f"--watch={path}"]))
     picture = Image.open(io.BytesIO(path.read_bytes()))
     assert picture.n_frames == 6 * 8
-    own = tmp_path / "photo.png"
+    own = tmp_path / "photo.gif"
     own.write_bytes(b"the user's own")
     with pytest.raises(UserError, match="was not made by this command"):
         main(get_config(["--size=8", f"--ckpt_dir={undisturbed}", f"--watch={own}"]))
@@ -501,6 +501,7 @@ def test_films_of_other_eyes_can_be_made():
         (["--resume=True", "--is_train=False"], "leave out"),
         (["--weights=x"], "training starts from the seed"),
         (["--watch="], "not a path"),
+        (["--watch=film.png"], "ends with .gif"),
         (["--size=9", "--is_train=False"], "there is nobody to play"),
         (["--resume=True"], "there is nothing to resume"),
         (["--is_train=False", "--weights=missing.pdparams"], "missing.pdparams"),
@@ -591,7 +592,7 @@ def test_a_player_is_published_with_its_own_figures_and_replaces_none(undisturbe
     for more, message in (
         ([], "published already; --force"),
         (["--frames=9000"], "--frames"),
-        (["--watch=x"], "leave"),
+        (["--watch=x.gif"], "leave"),
     ):
         with pytest.raises(UserError, match=message):
             publish(get_config([*flags, *more]))

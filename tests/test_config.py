@@ -34,7 +34,7 @@ from config import (
     run_name,
 )
 from ram.presets import PRESETS
-from ram.runs.settings import adopt, completed, deciding, settings
+from ram.runs.settings import adopt, completed, deciding, differences, settings
 from ram.system.parsing import bool_or_auto, str2bool
 from utils import UserError
 
@@ -542,6 +542,13 @@ def test_adopt_takes_what_was_not_given():
     adopt(config, {"std": 0.2, "epochs": 3, "batch_size": 5}, "FILE", ["std", "epochs", "hidden_size", "lost"])
     assert (config.std, config.epochs, config.batch_size, config.hidden_size) == (0.2, 3, 128, 256)
     assert not hasattr(config, "lost")
+
+
+def test_differences_leave_out_what_is_for_one_of_the_two_alone():
+    preset = get_config(["--preset=cluttered60"])
+    own = get_config(["--preset=cluttered60", "--dataset=folder", "--limit=500"])
+    found = differences(settings(own), settings(preset))
+    assert found == "--dataset=folder (not cluttered_mnist), --limit=500 (not None)"
 
 
 def test_adopt_names_all_that_differ_and_changes_nothing():

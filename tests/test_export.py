@@ -116,6 +116,16 @@ def test_export_does_what_the_model_does(case, tmp_path, capsys):
     assert about["settings"]["pixel_mean"] == get_config(trained.flags).pixel_mean and about["preset"] is None
 
 
+def test_what_was_not_written_whole_is_one_line(exported, tmp_path):
+    for name in ("inference.json", "inference.pdiparams"):
+        shutil.copytree(exported, tmp_path / name)
+        whole = (tmp_path / name / name).read_bytes()
+        (tmp_path / name / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match="cannot be read, as where the disk is full") as caught:
+            export.written(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
 def test_preset_and_architecture_come_from_the_weights(tmp_path):
     trained = Trained(tmp_path, preset="cluttered60")
     trained.export(f"--export={tmp_path / 'export'}")

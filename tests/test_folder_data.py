@@ -121,6 +121,18 @@ def test_part_alone_speaks_for_itself(tmp_path):
     assert classes == ["x", "y"] and pixels.shape == (8, 1, 6, 5)
 
 
+def test_a_single_class_is_told_where_a_training_begins(tmp_path, capsys):
+    write_set(tmp_path, os.path.join("images", "train"), names=["a", "b"])  # as archives often unpack
+    get_train_valid(config_of(tmp_path))
+    told = f"[!] {tmp_path} has a single class, images: there is nothing to tell apart; if the data set is "
+    assert f"{told}{tmp_path / 'images'}, give that as --data_dir\n" in capsys.readouterr().out
+    assert get_train_valid(config_of(tmp_path / "images"))[0].classes == ["a", "b"]
+    write_set(tmp_path / "one", names=["a"])
+    assert "single class" not in capsys.readouterr().out
+    get_train_valid(config_of(tmp_path / "one"))
+    assert "single class, a: there is nothing to tell apart\n" in capsys.readouterr().out
+
+
 def test_what_is_missing_is_said(tmp_path):
     assert os.path.join(str(tmp_path), "train") + " does not exist" in error_of(tmp_path)
     (tmp_path / "train").mkdir()
@@ -128,7 +140,9 @@ def test_what_is_missing_is_said(tmp_path):
     (tmp_path / "train" / "a").mkdir()
     assert "no images in it" in error_of(tmp_path)
     write_set(tmp_path, names=["a"])
-    assert os.path.join(str(tmp_path), "test") + " does not exist" in error_of(tmp_path, "test")
+    message = error_of(tmp_path, "test")
+    assert os.path.join(str(tmp_path), "test") + " does not exist: beside train images lie in " in message
+    assert message.endswith(os.path.join("test", "CLASS") + "/")
     (tmp_path / "test" / "a").mkdir(parents=True)
     assert "no images" in error_of(tmp_path, "test")
 

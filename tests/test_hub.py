@@ -77,6 +77,14 @@ def test_images_of_another_kind_are_refused(trained, images):
         network(images)
 
 
+@pytest.mark.parametrize("values", [[0, 255], [-1, 1], [0, np.nan]])
+def test_floating_point_images_outside_of_0_and_1_are_refused(trained, values):
+    images = np.full((2, 1, 28, 28), values[0], "float32")
+    images[1, 0, 3, 5] = values[1]
+    with pytest.raises(ValueError, match=r"uint8, or in \[0, 1\], not float32 from "):
+        load(weights=str(trained.best))(images)
+
+
 @pytest.mark.parametrize("model", ["ram", "fc64", "conv"])
 def test_images_of_every_precision_and_none_at_all(tmp_path, tiny_mnist, model):
     with tiny_mnist.registered():

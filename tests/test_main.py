@@ -220,6 +220,26 @@ def test_foreign_arguments_of_a_notebook_do_not_matter(place, monkeypatch):
     place.run(*SHORT)
 
 
+FROM_A_THREAD = """
+    import sys, threading
+    from config import get_config
+    from main import main
+    config = get_config(sys.argv[1:])
+    thread = threading.Thread(target=main, args=[config])
+    thread.start()
+    thread.join()
+    main(config)
+"""
+
+
+def test_the_main_thread_may_follow_another(place, real_mnist):
+    command = [sys.executable, "-c", textwrap.dedent(FROM_A_THREAD), "--is_train=False", "--limit=50", "--M=1"]
+    command += [f"--data_dir={real_mnist().data_dir}", f"--ckpt_dir={place.ckpt}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line for line in ended.stdout.splitlines() if "Test Acc" in line]
+    assert ended.returncode == 0 and len(lines) == 2 and len(set(lines)) == 1, ended.stderr
+
+
 # ---- the environment
 
 
@@ -988,7 +1008,8 @@ FAKE_PADDLE = """
 
 @pytest.mark.parametrize(
     "chosen, imported_before, expected",
-    [(None, False, "[N]"), ("1", False, "[]"), ("3", False, "[]"), (None, True, "[N]"), ("3", True, "[]")],
+    [(None, False, "[N]"), ("1", False, "[]"), ("3", False, "[]"), (None, True, "[N]"), ("3", True, "[]")]
+    + [("1", True, "[]")] * os.path.exists("/proc/self/environ"),
 )
 def test_all_cores_are_used_unless_the_user_chose(tmp_path, chosen, imported_before, expected):
     (tmp_path / "paddle.py").write_text(textwrap.dedent(FAKE_PADDLE))

@@ -312,6 +312,25 @@ def test_folder_is_walked_in_order_without_hidden_files_and_links_out(trained, o
     assert f"skipped {own / 'out.png'}: it is a link out of" in err and f"skipped {own / 'outdir'}: it is" in err
 
 
+def test_pictures_of_earlier_answers_are_no_images(trained, own, capsys):
+    write_grey(own / "a.png")
+    flags = ["--json", "--fit=False", f"--plots_dir={own / 'plots'}", "--predict"]
+    for _ in range(2):
+        status, out, _ = as_main(capsys, trained, *flags, str(own))
+        assert status == 0 and [json.loads(line)["image"] for line in out.splitlines()] == [str(own / "a.png")]
+    status, out, _ = as_main(capsys, trained, *flags, str(own / "plots" / "predict"))  # unless they are asked for
+    assert status == 0 and json.loads(out)["image"] == str(own / "plots" / "predict" / "a_path.png")
+
+
+def test_the_longest_names_have_pictures_too(trained, own, capsys):
+    names = ["\U0001f600" * 62 + ".png", "a" * 251 + ".png"]
+    for name in names:
+        write_grey(own / name)
+    status, out, _ = as_main(capsys, trained, "--json", "--fit=False", "--predict", str(own))
+    found = {os.path.basename(record["image"]): record["picture"] for record in map(json.loads, out.splitlines())}
+    assert status == 0 and set(found) == set(names) and all(map(os.path.exists, found.values()))
+
+
 def test_nothing_to_predict_is_said(trained, own, capsys):
     status, out, err = as_main(capsys, trained, "--fit=False", "--predict", str(own), str(own / "absent.png"))
     assert status == 1 and f"skipped {own}: there is no image in it" in err

@@ -497,6 +497,8 @@ def test_own_checkpoint_comes_first_and_training_leaves_the_published_alone(fold
 def test_nothing_to_test_names_what_there_is(folder, run):
     message = refusal(run, "--is_train=False", "--preset=fashion")
     assert "nothing to test" in message and message.endswith("for --preset=mnist, --preset=cluttered60")
+    message = refusal(run, "--is_train=False", "--model=conv")
+    assert message.endswith("train first, or name a file with --weights"), "none of these would serve"
     shutil.rmtree(folder)
     assert "no weights are published here" in refusal(run, "--is_train=False")
 

@@ -131,6 +131,11 @@ def test_what_is_no_drawing_is_refused(flag):
         visualize.parse("glimpses", [flag])
 
 
+def test_which_of_several_runs_is_drawn_is_said(capsys):
+    visualize.parse("glimpses", ["--num_runs=3", "--random_seed=2"])
+    assert capsys.readouterr().out == "[*] Of the 3 runs, that with --random_seed=2 is drawn\n"
+
+
 def test_a_drawing_needs_no_flag_of_a_training():
     assert visualize.parse("glimpses", ["--momentum=0.9", "--preset=cluttered60"]).momentum == 0.9
 

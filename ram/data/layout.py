@@ -97,12 +97,12 @@ class Layout:
         """Describe what decides, where that is not plain, and what in the folder is not looked at."""
         notes = []
         if self.kind == "lists":
-            notes.append(f"[*] {printable(self.root)}: {listed(sorted(self._lists()))} say which images there are")
+            notes.append(f"[*] {printable(self.root)}: {listed(sorted(self._names()))} say which images there are")
         if self.unseen:
             notes.append(f"[!] {printable(self.root)}: not looked at: {listed(self.unseen)}")
         return notes
 
-    def _lists(self) -> list[str]:
+    def _names(self) -> list[str]:
         return [os.path.basename(path) for path in self.places.values()]
 
     def missing(self, part: str) -> UserError:
@@ -113,9 +113,12 @@ class Layout:
             place = os.path.join(self.root, {"valid": "val"}.get(part, part) + LIST)
         if self.kind == "classes":
             return UserError(f"nothing of {self.root} is held out for the test: that takes a --test_size above 0")
+        folders = os.path.join(self.root, part, "CLASS") + "/"
+        if self.places:
+            return UserError(f"{place} does not exist{hint}: beside {listed(self._names())} images lie in {folders}")
         return UserError(
-            f"{place} does not exist{hint}: --dataset=folder needs images in "
-            f"{os.path.join(self.root, part, 'CLASS')}/, in {os.path.join(self.root, 'CLASS')}/, or lists of them"
+            f"{place} does not exist{hint}: --dataset=folder needs images in {folders}, in "
+            f"{os.path.join(self.root, 'CLASS')}/, or lists of them"
         )
 
     def list(self, part: str, notes: list[str]) -> Listing:

@@ -163,6 +163,15 @@ def _load_files(config: Namespace, names: tuple[str, ...], data: dict | None) ->
     return Loaded(parts, about, broken)
 
 
+def note_single_class(root: str, classes: list[str]) -> None:
+    """Print that there is a single class, most often since the folder is one level too high."""
+    if len(classes) > 1:
+        return
+    within = os.path.join(root, classes[0])
+    hint = f"; if the data set is {printable(within)}, give that as --data_dir" if os.path.isdir(within) else ""
+    note([f"[!] {printable(root)} has a single class, {printable(classes[0])}: there is nothing to tell apart{hint}"])
+
+
 def note_classes_without_validation(config: Namespace, train: Part, rows: np.ndarray) -> None:
     """Print which classes have no image among those held out for validation, since they have but one.
 

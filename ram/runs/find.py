@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import ARCHITECTURE, DATA, check_data_flags, get_config
+from config import ARCHITECTURE, DATA, OWN, check_data_flags, get_config
 from ram.runs import published, sizes
 from ram.runs.files import RunFiles, refuse_links
 from ram.runs.origin import origin_in
@@ -64,9 +64,9 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
         wishes = {"predict with": config.predict, "export": config.export or config.export_onnx}
         wishes["draw" if config.is_train else "test"] = True  # visualize.py leaves is_train as it is
         action = next(word for word, wish in wishes.items() if wish)
-        raise UserError(
-            f"there is nothing to {action}: {path} does not exist; train first, or name a file with --weights; "
-            f"{sizes.hint(config) or published.offer()}"
-        )
+        could_be_published = config.model == "ram" and config.dataset not in OWN
+        hints = [published.offer() if could_be_published else sizes.hint(config)]
+        hints = ["train first, or name a file with --weights", *filter(None, hints)]
+        raise UserError(f"there is nothing to {action}: {path} does not exist; {'; '.join(hints)}")
     refuse_links([path])
     return path

@@ -36,7 +36,7 @@ def prepare_cpu() -> None:
     processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
     # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 may not be the user's choice. The launcher has
     # imported it.
-    untouched = first_import and not processes
+    untouched = (first_import or threads_at_start()) and not processes
     threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (untouched and "OMP_NUM_THREADS" in os.environ)
     flags = cpu_flags()
     if first_import and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
@@ -60,6 +60,15 @@ def prepare_cpu() -> None:
     if not threads_chosen:
         paddle.base.core.set_num_threads(threads)
     _threads.append(threads)
+
+
+def threads_at_start() -> bool:
+    """Tell whether OMP_NUM_THREADS was set when this process began, as far as the system remembers (Linux)."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            return any(line.startswith(b"OMP_NUM_THREADS=") for line in file.read().split(b"\0"))
+    except OSError:
+        return False
 
 
 def check_threads() -> None:
@@ -142,6 +151,8 @@ def choose_device(use_gpu: bool) -> str:
     prepare_cpu()
     import paddle
 
+    if not paddle.in_dynamic_mode():  # as in every thread but the one that imported Paddle
+        paddle.disable_static()
     if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         return str(paddle.set_device("gpu"))
     if use_gpu:

@@ -175,10 +175,21 @@ def verified_fastest(folder: str, about: dict, model: nn.Layer, image_shape, T: 
     for plain_below in (PLAIN_BELOW, 0):
         checkpoint.write_json(os.path.join(folder, ABOUT), {**about, "plain_below": plain_below})
         try:
-            return verified(deploy.Model(folder), model, image_shape, T, "paddle.inference")
+            return verified(written(folder), model, image_shape, T, "paddle.inference")
         except UserError:
             if not plain_below:
                 raise
+
+
+def written(folder: str) -> deploy.Model:
+    """Load what Paddle wrote; raise UserError where it is not whole, since Paddle tells of no full disk."""
+    try:
+        return deploy.Model(folder)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"nothing was exported: what Paddle wrote to {folder} cannot be read, as where the disk is full; TMPDIR "
+            f"names another folder: {first_line(error)}"
+        ) from None
 
 
 def agreement(where: str, largest: float) -> str:

@@ -11,6 +11,7 @@ import paddle
 from config import get_config
 from model import Noise
 from ram.build import build, complete
+from ram.data.conversion import UNIT
 from ram.runs import published
 from ram.runs.find import find
 from utils import UserError
@@ -44,7 +45,8 @@ def probabilities(network, images) -> paddle.Tensor:
     """Compute class probabilities (B, classes), float32, of images (B, C, H, W), B of 0 and more; from any thread.
 
     Raises:
-        ValueError: the images have another size than those of the training, or are neither uint8 nor floating point.
+        ValueError: the images have another size than those of the training, or are neither uint8 nor floating point
+            numbers in [0, 1].
     """
     with ONE_AT_A_TIME, paddle.no_grad():
         images = images if isinstance(images, paddle.Tensor) else paddle.to_tensor(np.asarray(images))
@@ -54,5 +56,10 @@ def probabilities(network, images) -> paddle.Tensor:
             raise ValueError(f"images are uint8, or in [0, 1], and of (B, {expected}), not {kind} of {shape}")
         if shape[0] == 0:  # Paddle's operations do not all take a batch without images
             return paddle.zeros([0, len(network.classes)])
-        x = images if kind == "uint8" else images.astype("float32")  # NumPy's images / 255.0 are float64
+        x = images
+        if kind != "uint8":
+            x = images.astype("float32")  # NumPy's images / 255.0 are float64
+            low, high = float(x.min()), float(x.max())
+            if not (1 - UNIT <= low and high <= UNIT):  # or NaN
+                raise ValueError(f"images are uint8, or in [0, 1], not {kind} from {low:g} to {high:g}")
         return paddle.exp(network.rollout(x, Noise.mean(shape[0], network.num_glimpses)).log_probs)

@@ -30,6 +30,7 @@ from utils import UserError, make_folder, printable, to_tensor
 BOX = {"mnist": 20, "fashion_mnist": 28}  # pixels: the size that the data set's images were scaled to before placing
 ROLLOUTS_AT_ONCE, PIXELS_AT_ONCE = 64, 2**24  # in a batch
 PENS = 3  # colors that a path is drawn with
+LONGEST_STEM = 180  # bytes: a name may have 255, that of a picture that is being written included
 
 
 class Prediction(NamedTuple):
@@ -58,7 +59,7 @@ def predict(config, trained: Trained, out) -> int:
     folder = os.path.join(config.plots_dir, "predict")
     if config.save_pictures:
         make_folder(folder)
-    paths, skipped = collect(config.predict)
+    paths, skipped = collect(config.predict, folder)
     geometry = model.sensor.retina.geometry if model.samples else None
     taken = {os.path.abspath(path) for path in paths}  # a picture must replace no image
 
@@ -85,14 +86,15 @@ def predict(config, trained: Trained, out) -> int:
     return len(skipped)
 
 
-def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def collect(paths: list[str], pictures: str) -> tuple[list[str], list[tuple[str, str]]]:
     """List the images that paths name, and what was skipped and why (printed on stderr, too).
 
     A file is taken as it is. Where there is none of that name, `*`, `?` and `[...]` in it stand for others: on
     Windows no shell does that. Of a folder, all files named like images are taken, in it and in the folders
-    below, sorted; hidden ones are left out, and links that lead out of the folder are skipped.
+    below, sorted; hidden ones are left out, and so is the folder of `pictures`, in which earlier answers are drawn;
+    links that lead out of the folder are skipped.
     """
-    files, skipped = [], []
+    files, skipped, pictures = [], [], os.path.realpath(pictures)
     for path in [match for pattern in paths for match in expanded(pattern)]:
         if not os.path.isdir(path):
             files.append(path)
@@ -100,6 +102,7 @@ def collect(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         before = len(files) + len(skipped)
         for parent, folders, names in os.walk(path, onerror=lambda error: skipped.append((error.filename, str(error)))):
             folders[:] = sorted(name for name in folders if not name.startswith("."))  # os.walk enters no links
+            folders[:] = [name for name in folders if os.path.realpath(os.path.join(parent, name)) != pictures]
             named = [name for name in names if images.is_named_like_an_image(name)]
             for name in sorted(named) + folders:
                 inside = os.path.join(parent, name)
@@ -219,6 +222,8 @@ def free_name(folder: str, path: str, taken: set[str]) -> str:
     A name at which there is something else than an earlier picture is taken, too.
     """
     stem = os.path.splitext(os.path.basename(path))[0][:60]
+    while len(os.fsencode(stem)) > LONGEST_STEM:
+        stem = stem[:-1]
     number, name = 1, f"{stem}_path.png"
     while os.path.abspath(os.path.join(folder, name)) in taken or files.is_foreign(os.path.join(folder, name)):
         number, name = number + 1, f"{stem}_path-{number + 1}.png"
