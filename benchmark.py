@@ -53,7 +53,8 @@ from ram.system.cpu import choose_device, prepare_cpu, processor
 from ram.system.parsing import Parser, path
 from utils import UserError, file_access, is_there
 
-# What can be measured besides the cases, in this order, and the flags that say nothing about it.
+# What can be measured besides the cases, with the flags that say nothing about it. The reference is last, since it goes
+# with two of the others.
 MODES = {
     "plot": ("case", "quick", "json"),
     "processes": ("case",),

@@ -97,13 +97,14 @@ def main(arguments: list[str]) -> None:
     """
     if len(arguments) != 1 or not arguments[0]:
         raise UserError("usage: python experiments/make_folders.py FOLDER")
-    begun = arguments[0] + ".part"  # an interrupted call leaves no folder that looks whole
-    for folder in (arguments[0], begun):
-        if is_there(folder):
-            raise UserError(f"{folder} is there already: name a new folder, or move it away")
+    folder = os.path.normpath(arguments[0])
+    begun = folder + ".part"  # an interrupted call leaves no folder that looks whole
+    for name in (folder, begun):
+        if is_there(name):
+            raise UserError(f"{name} is there already: name a new folder, or move it away")
     for write in (digits, photos, paper):
         write(begun)
-    os.rename(begun, arguments[0])
+    os.rename(begun, folder)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
     arguments = [*arguments, "100"] if len(arguments) == 1 else arguments
     if len(arguments) != 2 or not arguments[0] or not arguments[1].isdecimal():
         raise UserError("usage: python experiments/make_strokes.py FOLDER [COUNT]")
-    folder, count = arguments
+    folder, count = os.path.normpath(arguments[0]), arguments[1]
     begun = folder + ".part"  # an interrupted call leaves no folder that looks whole
     for name in (folder, begun):
         if is_there(name):

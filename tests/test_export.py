@@ -119,9 +119,11 @@ def test_export_does_what_the_model_does(case, tmp_path, capsys):
 def test_what_was_not_written_whole_is_one_line(exported, tmp_path):
     for name in ("inference.json", "inference.pdiparams"):
         shutil.copytree(exported, tmp_path / name)
-        whole = (tmp_path / name / name).read_bytes()
-        (tmp_path / name / name).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match="cannot be read, as where the disk is full") as caught:
+        path = tmp_path / name / name
+        path = path if path.exists() else path.with_suffix(".pdmodel")  # of Paddle 2.6
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        says = r"nothing was exported: what Paddle wrote to .* cannot be read \(.*\); if the disk is full"
+        with pytest.raises(UserError, match=says) as caught:
             export.written(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 

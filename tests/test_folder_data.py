@@ -131,6 +131,9 @@ def test_a_single_class_is_told_where_a_training_begins(tmp_path, capsys):
     assert "single class" not in capsys.readouterr().out
     get_train_valid(config_of(tmp_path / "one"))
     assert "single class, a: there is nothing to tell apart\n" in capsys.readouterr().out
+    write_set(tmp_path / "two", names=["b"], part="")
+    get_train_valid(config_of(tmp_path / "two"))
+    assert "single class, b: there is nothing to tell apart\n" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -141,8 +144,8 @@ def test_what_is_missing_is_said(tmp_path):
     assert "no images in it" in error_of(tmp_path)
     write_set(tmp_path, names=["a"])
     message = error_of(tmp_path, "test")
-    assert os.path.join(str(tmp_path), "test") + " does not exist: beside train images lie in " in message
-    assert message.endswith(os.path.join("test", "CLASS") + "/")
+    assert os.path.join(str(tmp_path), "test") + " does not exist: there is train, and " in message
+    assert message.endswith("beside that it takes images in " + os.path.join(str(tmp_path), "test", "CLASS") + "/")
     (tmp_path / "test" / "a").mkdir(parents=True)
     assert "no images" in error_of(tmp_path, "test")
 

@@ -318,6 +318,12 @@ def test_pictures_of_earlier_answers_are_no_images(trained, own, capsys):
     for _ in range(2):
         status, out, _ = as_main(capsys, trained, *flags, str(own))
         assert status == 0 and [json.loads(line)["image"] for line in out.splitlines()] == [str(own / "a.png")]
+    write_grey(own / "plots" / "predict" / "mine.png")
+    status, out, _ = as_main(capsys, trained, *flags, str(own))
+    names = [os.path.basename(json.loads(line)["image"]) for line in out.splitlines()]
+    assert status == 0 and names == ["a.png", "mine.png"]
+    (own / "plots" / "predict" / "mine.png").unlink()
+    (own / "plots" / "predict" / "mine_path.png").unlink()
     status, out, _ = as_main(capsys, trained, *flags, str(own / "plots" / "predict"))  # unless they are asked for
     assert status == 0 and json.loads(out)["image"] == str(own / "plots" / "predict" / "a_path.png")
 

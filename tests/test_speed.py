@@ -52,7 +52,8 @@ def test_flags_that_say_nothing_are_refused(flags, says):
 
 
 def test_the_home_is_meant_by_a_tilde(monkeypatch):
-    monkeypatch.setenv("HOME", "/nowhere")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, "/nowhere")
     with pytest.raises(UserError, match="--json=/nowhere/speed.json: there is no folder /nowhere"):
         benchmark.main(["--json=~/speed.json"])
 

@@ -115,7 +115,9 @@ class Layout:
             return UserError(f"nothing of {self.root} is held out for the test: that takes a --test_size above 0")
         folders = os.path.join(self.root, part, "CLASS") + "/"
         if self.places:
-            return UserError(f"{place} does not exist{hint}: beside {listed(self._names())} images lie in {folders}")
+            there = listed(self._names())
+            needs = "a list" if self.kind == "lists" else f"images in {folders}"
+            return UserError(f"{place} does not exist{hint}: there is {there}, and beside that it takes {needs}")
         return UserError(
             f"{place} does not exist{hint}: --dataset=folder needs images in {folders}, in "
             f"{os.path.join(self.root, 'CLASS')}/, or lists of them"

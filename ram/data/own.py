@@ -168,7 +168,8 @@ def note_single_class(root: str, classes: list[str]) -> None:
     if len(classes) > 1:
         return
     within = os.path.join(root, classes[0])
-    hint = f"; if the data set is {printable(within)}, give that as --data_dir" if os.path.isdir(within) else ""
+    deeper = os.path.isdir(within) and any(entry.is_dir() for entry in os.scandir(within))
+    hint = f"; if the data set is {printable(within)}, give that as --data_dir" if deeper else ""
     note([f"[!] {printable(root)} has a single class, {printable(classes[0])}: there is nothing to tell apart{hint}"])
 
 

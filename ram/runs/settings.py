@@ -63,7 +63,8 @@ def differences(saved: dict, expected: dict) -> str:
     names = sorted(name for name in saved.keys() | expected.keys() if saved.get(name) != expected.get(name))
     shown = [f"started from {starts[0]} (not {starts[1]})"] if KEY in names else []
     names = [name for name in names if name not in ("random_seed", KEY)]
-    names = [name for name in names if name in saved and name in expected] or names  # flags that are for one follow
+    # Where other flags differ, those that are for one of the two trainings alone follow from these.
+    names = [name for name in names if name in GONE or (name in saved and name in expected)] or names
     return first_few(shown + [f"--{name}={saved.get(name)} (not {expected.get(name)})" for name in names], most=5)
 
 

@@ -63,7 +63,10 @@ def prepare_cpu() -> None:
 
 
 def threads_at_start() -> bool:
-    """Tell whether OMP_NUM_THREADS was set when this process began, as far as the system remembers (Linux)."""
+    """Tell whether OMP_NUM_THREADS was set when this process began, as far as the system remembers (Linux).
+
+    By the user, or by a program with Paddle that started this process: the two look alike.
+    """
     try:
         with open("/proc/self/environ", "rb") as file:
             return any(line.startswith(b"OMP_NUM_THREADS=") for line in file.read().split(b"\0"))
@@ -151,7 +154,7 @@ def choose_device(use_gpu: bool) -> str:
     prepare_cpu()
     import paddle
 
-    if not paddle.in_dynamic_mode():  # as in every thread but the one that imported Paddle
+    if not paddle.in_dynamic_mode():  # as after the end of the thread that imported Paddle
         paddle.disable_static()
     if use_gpu and paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         return str(paddle.set_device("gpu"))

@@ -187,8 +187,8 @@ def written(folder: str) -> deploy.Model:
         return deploy.Model(folder)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"nothing was exported: what Paddle wrote to {folder} cannot be read, as where the disk is full; TMPDIR "
-            f"names another folder: {first_line(error)}"
+            f"nothing was exported: what Paddle wrote to {folder} cannot be read ({first_line(error)}); if the disk is "
+            "full, set TMPDIR to a folder elsewhere"
         ) from None
 
 

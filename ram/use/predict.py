@@ -91,30 +91,44 @@ def collect(paths: list[str], pictures: str) -> tuple[list[str], list[tuple[str,
 
     A file is taken as it is. Where there is none of that name, `*`, `?` and `[...]` in it stand for others: on
     Windows no shell does that. Of a folder, all files named like images are taken, in it and in the folders
-    below, sorted; hidden ones are left out, and so is the folder of `pictures`, in which earlier answers are drawn;
-    links that lead out of the folder are skipped.
+    below, sorted; hidden ones are left out, and so are earlier answers in the folder of `pictures`; links that lead
+    out of the folder are skipped.
     """
-    files, skipped, pictures = [], [], os.path.realpath(pictures)
+    found, skipped = [], []
     for path in [match for pattern in paths for match in expanded(pattern)]:
         if not os.path.isdir(path):
-            files.append(path)
+            found.append(path)
             continue
-        before = len(files) + len(skipped)
+        before, walked_for_answers = len(found) + len(skipped), is_folder(path, pictures)
         for parent, folders, names in os.walk(path, onerror=lambda error: skipped.append((error.filename, str(error)))):
             folders[:] = sorted(name for name in folders if not name.startswith("."))  # os.walk enters no links
-            folders[:] = [name for name in folders if os.path.realpath(os.path.join(parent, name)) != pictures]
             named = [name for name in names if images.is_named_like_an_image(name)]
+            if is_folder(parent, pictures) and not walked_for_answers:
+                named = [name for name in named if not is_answer(os.path.join(parent, name))]
             for name in sorted(named) + folders:
                 inside = os.path.join(parent, name)
                 if os.path.islink(inside) and images.leads_out(inside, path):
                     skipped.append((inside, f"it is a link out of {path}"))
                 elif name in named:
-                    files.append(inside)
-        if len(files) + len(skipped) == before:
+                    found.append(inside)
+        if len(found) + len(skipped) == before:
             skipped.append((path, "there is no image in it"))
     for each in skipped:
         skip(*each)
-    return files, skipped
+    return found, skipped
+
+
+def is_folder(path: str, folder: str) -> bool:
+    """Tell whether a path is that of a folder, which need not be there."""
+    return os.path.isdir(folder) and os.path.samefile(path, folder)
+
+
+def is_answer(path: str) -> bool:
+    """Tell whether a file is the picture of an earlier answer, as far as it can be read."""
+    try:
+        return not files.is_foreign(path)
+    except UserError:
+        return False
 
 
 def expanded(path: str) -> list[str]:
