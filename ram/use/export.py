@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from typing import Callable
 
 import numpy as np
@@ -153,7 +154,9 @@ def export(config, trained: Trained) -> None:
         network.eval()
         images = paddle.static.InputSpec([None, *shape], "uint8", "images")
         static = paddle.jit.to_static(network, input_spec=[images], full_graph=True)
-        paddle.jit.save(static, os.path.join(folder, PREFIX))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Tensor do not have 'place'")  # Paddle's, of its own tracing
+            paddle.jit.save(static, os.path.join(folder, PREFIX))
         if config.export:
             largest = verified_fastest(folder, about, live, shape, T)
             write_folder(folder, config.export)
