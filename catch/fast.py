@@ -90,10 +90,10 @@ class Recurrence(PyLayer):
         dstates = dstates.reshape([T, -1, D]).unbind(0)  # T times (B, D)
         dh, dc, dzs = dstates[-1], None, []
         for t in reversed(range(T)):
-            dz, dc = LSTMUnit.backward(dh, dc, ctx.kept[t])
-            dzs.append(dz)  # (B, 4D)
+            dz_t, dc = LSTMUnit.backward(dh, dc, ctx.kept[t])
+            dzs.append(dz_t)  # (B, 4D)
             if t:
-                dh = paddle.matmul(dzs[-1], h2h, transpose_y=True) + dstates[t - 1]
+                dh = paddle.matmul(dz_t, h2h, transpose_y=True) + dstates[t - 1]
         dz = paddle.concat(dzs[::-1])  # (T*B, 4D)
         B = dzs[0].shape[0]
         dh2h = paddle.matmul(paddle.concat(ctx.states[:-1]), dz[B:], transpose_x=True) if T > 1 else h2h * 0

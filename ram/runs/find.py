@@ -61,9 +61,11 @@ def own_file(config: argparse.Namespace, files: RunFiles) -> str:
     """
     path = files.best if config.best else files.last()
     if not is_there(path):
-        wishes = {"predict with": config.predict, "export": config.export or config.export_onnx}
-        wishes["draw" if hasattr(config, "out") else "test"] = True  # visualize.py alone has --out
-        action = next(word for word, wish in wishes.items() if wish)
+        action = "draw" if hasattr(config, "out") else "test"  # visualize.py alone has --out
+        if config.predict:
+            action = "predict with"
+        elif config.export or config.export_onnx:
+            action = "export"
         could_be_published = config.model == "ram" and config.dataset not in OWN and config.num_runs == 1
         hints = [published.offer() if could_be_published else sizes.hint(config)]
         hints = ["train first, or name a file with --weights", *filter(None, hints)]
