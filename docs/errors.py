@@ -54,9 +54,14 @@ def seeds_of(group: list[dict]) -> str:
 
 
 def in_order() -> list[dict]:
-    """List all trainings in the order of the file, but those with convolutions behind those without."""
+    """List all trainings in the order of the file, but convolutions and other numbers of glimpses behind a preset."""
     presets = [row["preset"] for row in RESULTS["trainings"]]
-    return sorted(RESULTS["trainings"], key=lambda row: presets.index(row["preset"].removesuffix("-conv")))
+
+    def place(row: dict) -> tuple[int, int]:
+        other = row.get("variant", "").startswith("glimpses")
+        return presets.index(row["preset"].removesuffix("-conv")), row["glimpses"] if other else 0
+
+    return sorted(RESULTS["trainings"], key=place)
 
 
 def first_seeds() -> list[dict]:

@@ -46,7 +46,7 @@ def errors(group: list[dict], write=measured) -> list:
 
 
 def results(language: str) -> str:
-    """Make the table of test errors: a row per published model."""
+    """Make the table of test errors: a row per training."""
     rows = []
     for training in in_order():
         task = task_of(training)
@@ -80,7 +80,7 @@ def results_short(language: str) -> str:
 
 
 def trainings(language: str) -> str:
-    """Make the table of how the published models were trained."""
+    """Make the table of how the models were trained."""
     rows = [
         [
             f"`{training['command']}`",
@@ -184,8 +184,8 @@ def looking(language: str) -> str:
 
 def paper_rows(language: str) -> str:
     """Make the table of all numbers of glimpses in the paper: our recipe beside claims with as many glimpses."""
-    rows = []
-    for training in first_seeds():
+    rows, tasks = [], list(RESULTS["tasks"])
+    for training in sorted(first_seeds(), key=lambda row: (tasks.index(row["task"]), row["glimpses"])):
         paper, group = paper_error(training), seeds(training_name(training))
         as_preset = training.get("variant", "glimpses").startswith("glimpses")  # but for their number
         if not paper or not as_preset or "random_of" in task_of(training) or training["preset"].endswith("-conv"):
