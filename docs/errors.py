@@ -53,13 +53,17 @@ def seeds_of(group: list[dict]) -> str:
     return ", ".join(str(training["seed"]) for training in group)
 
 
+def other_glimpses(training: dict) -> bool:
+    """Tell whether a training differs from its preset in the number of glimpses."""
+    return training.get("variant", "").startswith("glimpses")
+
+
 def in_order() -> list[dict]:
     """List all trainings in the order of the file, but convolutions and other numbers of glimpses behind a preset."""
     presets = [row["preset"] for row in RESULTS["trainings"]]
 
     def place(row: dict) -> tuple[int, int]:
-        other = row.get("variant", "").startswith("glimpses")
-        return presets.index(row["preset"].removesuffix("-conv")), row["glimpses"] if other else 0
+        return presets.index(row["preset"].removesuffix("-conv")), row["glimpses"] if other_glimpses(row) else 0
 
     return sorted(RESULTS["trainings"], key=place)
 

@@ -20,6 +20,7 @@ from errors import (
     measured,
     named,
     number_of_paths,
+    other_glimpses,
     paper_error,
     paths_of,
     plainly,
@@ -187,7 +188,7 @@ def paper_rows(language: str) -> str:
     rows, tasks = [], list(RESULTS["tasks"])
     for training in sorted(first_seeds(), key=lambda row: (tasks.index(row["task"]), row["glimpses"])):
         paper, group = paper_error(training), seeds(training_name(training))
-        as_preset = training.get("variant", "glimpses").startswith("glimpses")  # but for their number
+        as_preset = "variant" not in training or other_glimpses(training)
         if not paper or not as_preset or "random_of" in task_of(training) or training["preset"].endswith("-conv"):
             continue
         rows.append(
