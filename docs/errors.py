@@ -217,7 +217,8 @@ def best_claim(training: dict, M: int, language: str, glimpses: int | None = Non
     found = [min(rivals, key=error_of)] if rivals else []
     if found and like and found[0] not in like:
         found.append(min(like, key=error_of))
-    return "; ".join(with_differences(claim, training, language) for claim in found) or None
+    words = [with_differences(claim, training, language) for claim in found]
+    return {"en": "; ", "zh": "；"}[language].join(words) or None
 
 
 def with_differences(claim: dict, training: dict, language: str) -> str:

@@ -222,7 +222,7 @@ def reproductions(language: str) -> str:
     last row is of that system's own weights.
     """
     rows = []
-    for training in RESULTS["reproductions"]:
+    for training in sorted(RESULTS["reproductions"], key=lambda row: row["system"]):
         key = (training["task"], training["system"], training["glimpses"])
         (claim,) = (c for c in RESULTS["claims"] if (c["task"], c["system"], c["glimpses"]) == key)
         trained = [training["epochs"], training["minutes"], weights(training, language)]

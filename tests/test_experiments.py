@@ -14,6 +14,7 @@ from config import get_config, run_name
 from ram.runs.settings import deciding, settings
 
 OTHERS = {"common.sh", "catch.sh"}  # what the others share, and a script of `python -m catch`
+VALIDATED = {"short.sh", "ablation.sh", "tried.sh"}  # the test set is not used
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.sh") if path.name not in OTHERS)
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
 
@@ -54,17 +55,28 @@ def test_commands_are_understood_and_no_training_overwrites_another(script, tmp_
     trained = [(config.ckpt_dir, run_name(config)) for config in configs if config.is_train]
     tested = [(config.ckpt_dir, run_name(config)) for config in configs if not config.is_train]
     assert trained and len(trained) == len(set(trained))
-    assert set(tested) == (set() if script in ("short.sh", "ablation.sh") else set(trained))
+    assert set(tested) == (set() if script in VALIDATED else set(trained))
+
+
+def shown(commands):
+    """Commands as the pages show them: without going on and without folders."""
+    not_shown = re.compile(r"^--resume=auto ?| --(ckpt|logs|plots)_dir=\S+")
+    return {" ".join(["python main.py", *not_shown.sub("", " ".join(flags)).split()]) for flags in commands}
 
 
 def test_short_ablations_are_those_of_the_results(tmp_path):
-    not_shown = re.compile(r"^--resume=auto | --(ckpt|logs|plots)_dir=\S+")
-    commands = [not_shown.sub("", " ".join(flags)) for flags in commands_of("short.sh", tmp_path)]
     results = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
     parts = [part for name, part in results["ablations"].items() if not name.endswith("-full")]
-    rows = [row for part in parts for row in part["rows"]]
-    shown = {row["command"].replace("python main.py ", "") for row in rows}
-    assert len(shown) > 30 and shown == set(commands)
+    rows = {row["command"] for part in parts for row in part["rows"]}
+    assert len(rows) > 30 and rows == shown(commands_of("short.sh", tmp_path))
+
+
+def test_other_recipes_in_full_length_are_those_of_the_results(tmp_path):
+    results = json.loads((ROOT / "experiments" / "results.json").read_text(encoding="utf-8"))
+    rows = [row.get("command") for row in [*results["tried"]["rows"], *results["ablations"]["fashion-full"]["rows"]]]
+    rows += [row[1].strip("`") for row in results["sharpness"]["rows"]]
+    others = {row for row in rows if row and not re.fullmatch(r"python main.py( --preset=\S+)?", row)}
+    assert len(others) > 10 and others == shown(commands_of("tried.sh", tmp_path))
 
 
 def test_all_rows_of_the_ablations_but_fashion_and_paper_are_trained_in_full_length(tmp_path):
