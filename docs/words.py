@@ -83,7 +83,7 @@ CHINESE = {
     "of": "总数",
     "case": "任务",
     "training images/s": "训练图像/秒",
-    "reference, images/s": "参照实现，图像/秒",
+    "reference, images/s": "参考实现，图像/秒",
     "ratio": "比值",
     "step": "每步用时",
     "share of the arithmetic floor": "算术下限占比",
