@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -122,7 +123,12 @@ def number_of_paths(claim: dict, language: str) -> str:
 def what_differs(claim: dict, language: str) -> str | None:
     """Write what else is to be known of a claim: of its system, and of the claim itself."""
     notes = [source["differs"][language] for source in (system(claim), claim) if "differs" in source]
-    return {"en": "; ", "zh": "；"}[language].join(filter(None, notes)) or None
+    return semicolons(filter(None, notes), language)
+
+
+def semicolons(words: Iterable[str], language: str) -> str | None:
+    """Write some words with semicolons between them; None where there are none."""
+    return {"en": "; ", "zh": "；"}[language].join(words) or None
 
 
 def error_of(claim: dict) -> float:
@@ -217,8 +223,7 @@ def best_claim(training: dict, M: int, language: str, glimpses: int | None = Non
     found = [min(rivals, key=error_of)] if rivals else []
     if found and like and found[0] not in like:
         found.append(min(like, key=error_of))
-    words = [with_differences(claim, training, language) for claim in found]
-    return {"en": "; ", "zh": "；"}[language].join(words) or None
+    return semicolons((with_differences(claim, training, language) for claim in found), language)
 
 
 def with_differences(claim: dict, training: dict, language: str) -> str:
