@@ -415,9 +415,9 @@ def check(config: argparse.Namespace) -> None:
     if config.predict and config.follow_links:
         raise UserError("--follow_links=True is for data sets; --predict follows none out of a folder: name the files")
     if not config.predict:
-        for name in ("invert", "fit", "save_pictures", "json"):
-            if getattr(config, name) != {"invert": None, "json": False}.get(name, True):
-                raise UserError(f"--{name} says how to --predict, which was not asked for")
+        for flag in FLAGS:
+            if flag.name in ("invert", "fit", "save_pictures", "json") and getattr(config, flag.name) != flag.default:
+                raise UserError(f"--{flag.name} says how to --predict, which was not asked for")
     wishes = [name for name in ("predict", "export", "export_onnx", "resume") if getattr(config, name)]
     if config.num_runs > 1 and wishes and wishes != ["resume"]:
         raise UserError(f"--{wishes[0]} is for one model, and --num_runs={config.num_runs} means several: leave it out")

@@ -95,7 +95,11 @@ def get_config(argv: list[str] | None = None) -> argparse.Namespace:
     config.explicit = parser.given(argv)
     check(config)
     if config.full_screen:  # one patch of single pixels over the whole screen, and nowhere to look but its middle
-        config.patch_size, config.num_patches, config.policy = config.size, 1, "center"
+        for name, value in (("patch_size", config.size), ("num_patches", 1), ("policy", "center")):
+            given = getattr(config, name)
+            if name in config.explicit and given != value:
+                raise UserError(f"--full_screen=True means --{name}={value}: leave out --{name}={given}")
+            setattr(config, name, value)
     return config
 
 
@@ -111,8 +115,6 @@ def check_sizes(config: argparse.Namespace) -> None:
 def check(config: argparse.Namespace) -> None:
     """Raise UserError where values do not go together."""
     c = config
-    if c.full_screen and c.policy == "random":
-        raise UserError("--full_screen=True sees everything: there is nothing to choose for --policy=random")
     check_widest_patch(c)
     if not c.resume:  # else after the settings of the checkpoint are adopted
         check_sizes(c)

@@ -40,7 +40,7 @@ class Network:
         self.name, self.config = name, config
         self.image_shape, self.classes = trained.image_shape, trained.classes
         self.model: RecurrentAttention = build(trained, config)
-        self.conversion = kept.conversion(kept.check(trained.data or {}))
+        self.conversion = kept.conversion(trained.data or {})
         self._data, self._split = trained.data or {}, None
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 from config import FREE, KEPT
 from ram.build import build_without_memory, check_fitting
+from ram.data import kept
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
@@ -35,6 +36,7 @@ def read_state(config, files: RunFiles) -> dict:
     state = checkpoint.read_latest(path)
     if not isinstance(state.get("settings"), dict) or "optimizer" not in state:
         raise UserError(f"{path} cannot be resumed: it holds no training state")
+    kept.checked(state.get("data"), path)
     saved = completed(state["settings"])
     for name, value in gone(saved).items():
         raise UserError(f"{path} cannot be resumed: it was trained with --{name}={value}, which is no more")

@@ -9,7 +9,6 @@ import numpy as np
 
 from config import CANVASES, OWN
 from data_loader import CANVAS_SPLIT_SEED, Split, held_out
-from ram.data import kept
 from ram.data.own import same_images
 from ram.data.shares import draw_by_class
 from ram.runs import checkpoint, published
@@ -65,7 +64,7 @@ def origin(trained: Trained) -> Origin:
 def other_share(trained: Trained, config, train: Split) -> float | None:
     """Return the share of these images that was held out from another training for its test; None if it is the same."""
     of_these = config.dataset == "folder" and trained.has_settings and trained.data
-    if not of_these or not same_images(train.about, kept.check(trained.data)):
+    if not of_these or not same_images(train.about, trained.data):
         return None
     held = published.trained_as(trained.settings, trained.path).test_size
     return held if held != config.test_size else None
@@ -90,7 +89,7 @@ def count_seen(trained: Trained, config, train: Split, valid: Split) -> int:
     return int(np.isin(valid.rows[: len(valid)], rows).sum())
 
 
-def rows_of_own(data: object, theirs, train: Split, valid: Split) -> np.ndarray:
+def rows_of_own(data: dict, theirs, train: Split, valid: Split) -> np.ndarray:
     """Return which images of a data set of one's own another training with these settings was trained on.
 
     No rows where the images are others, or --limit hides the classes of some.
@@ -98,7 +97,7 @@ def rows_of_own(data: object, theirs, train: Split, valid: Split) -> np.ndarray:
     labels = np.full(len(train.images), -1)
     for split in (train, valid):
         labels[split.rows[: len(split)]] = split.labels
-    if not same_images(train.about, kept.check(data)) or (labels < 0).any():
+    if not same_images(train.about, data) or (labels < 0).any():
         return np.arange(0)
     return draw_by_class(labels, theirs.valid_size, "split", theirs.random_seed)[0]
 

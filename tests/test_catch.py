@@ -38,7 +38,8 @@ TINY = ["--size=8", "--patch_size=2", "--hidden_size=16", "--batch_size=32", "--
 
 
 def tiny(*more: str):
-    return get_config([*TINY, *more])
+    others = [flag for flag in TINY if "--full_screen=True" not in more or not flag.startswith("--patch_size=")]
+    return get_config([*others, *more])
 
 
 def player_of(config) -> Player:
@@ -497,7 +498,9 @@ def test_films_of_other_eyes_can_be_made():
         (["--size=3"], "out of range"),
         (["--frames=100"], "less than one batch"),
         (["--minibatch=1000"], "above --batch_size"),
-        (["--full_screen=True", "--policy=random"], "nothing to choose"),
+        (["--full_screen=True", "--policy=random"], "leave out --policy=random"),
+        (["--full_screen=True", "--patch_size=5"], "means --patch_size=24: leave out --patch_size=5"),
+        (["--full_screen=True", "--num_patches=2"], "leave out --num_patches=2"),
         (["--resume=True", "--is_train=False"], "leave out"),
         (["--weights=x"], "training starts from the seed"),
         (["--watch="], "not a path"),

@@ -15,7 +15,7 @@ from config import get_config
 from model import Glimpse, Noise, RecurrentAttention, draw_noise
 from ram.build import build_model
 from ram.fast import rollout as fast
-from ram.fast.check import UNKNOWN, compare, differing_part
+from ram.fast.check import UNKNOWN, alike, compare, differing_part
 from trainer import hybrid_loss
 
 
@@ -31,6 +31,13 @@ def make(core="relu", mean="tanh", **more):
 
 def part_of(model, images, labels, noise):
     return differing_part(model, images, noise, lambda rollout: hybrid_loss(rollout, labels, 1.0)[0])
+
+
+def test_only_what_is_finite_can_differ():
+    """Else a training whose numbers run off would blame the fast rollout before it says so."""
+    finite, nan, inf = (paddle.to_tensor([1.0, value]) for value in (1.0, float("nan"), float("inf")))
+    assert alike(nan, nan) and alike(inf, inf) and alike(nan, finite)
+    assert alike(finite, finite) and not alike(finite, nan) and not alike(finite, inf)
 
 
 @pytest.mark.parametrize("core", ["relu", "lstm"])

@@ -626,6 +626,15 @@ def test_mutations_of_our_own_file(whole, data):
             read_latest(path)
 
 
+@pytest.mark.parametrize("name", ["settings", "data", "classes", "image_shape"])
+def test_an_array_where_there_should_be_words_is_refused(tmp_path, name):
+    path = str(tmp_path / "odd.pdparams")
+    for value in (np.arange(2), [np.arange(2)], {"epochs": {"deep": np.arange(2)}}):
+        checkpoint.write(path, {**content(), name: value})
+        with pytest.raises(DamagedFile, match=f"there is an array in its {name}"):
+            read(path)
+
+
 def only_plain(value):
     if type(value) in (list, tuple, dict):
         return all(map(only_plain, value.values() if type(value) is dict else value))

@@ -496,6 +496,7 @@ def test_bad_file_in_a_read_only_folder(tiny, monkeypatch, capsys):
     tiny.write(tiny.own)
     tiny.write(tiny.package)
     (tiny.own / "t10k-labels-idx1-ubyte").write_bytes(b"bad")
+    (tiny.own / "t10k-images-idx3-ubyte").unlink()
 
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
@@ -505,8 +506,10 @@ def test_bad_file_in_a_read_only_folder(tiny, monkeypatch, capsys):
     tiny.fetch()
     printed = capsys.readouterr().out
     assert "truncated: 3 of 28 bytes, and cannot be renamed (Permission denied)" in printed
-    assert "cannot be kept" in printed
-    assert sorted(tiny.stored()) == sorted(NAMES.values()), "the temporary file is removed"
+    assert "but not kept" in printed and (tiny.own / "t10k-labels-idx1-ubyte").read_bytes() == b"bad"
+    assert "t10k-images-idx3-ubyte: fetched from" in printed and "it cannot be kept" in printed
+    names = sorted(set(NAMES.values()) - {"t10k-images-idx3-ubyte"})
+    assert sorted(tiny.stored()) == names, "the temporary file is removed"
 
 
 def test_unreadable_file_is_not_called_bad(tiny, monkeypatch, capsys):
@@ -521,8 +524,9 @@ def test_unreadable_file_is_not_called_bad(tiny, monkeypatch, capsys):
 
     monkeypatch.setattr(idx, "read", read)
     tiny.fetch()
-    assert "t10k-labels-idx1-ubyte cannot be read (Permission denied)" in capsys.readouterr().out
-    assert tiny.stored() == tiny.complete()
+    printed = capsys.readouterr().out
+    assert "t10k-labels-idx1-ubyte cannot be read (Permission denied)" in printed
+    assert "which is left as it is" in printed and tiny.stored() == tiny.complete()
 
 
 # ---- the network

@@ -128,6 +128,19 @@ def test_stopped_and_resumed_is_bit_equal(tmp_path, tiny_mnist, in_turn, signum)
 
 
 @long_test()
+def test_who_stops_one_run_stops_them_all(tmp_path, tiny_mnist):
+    place = Place(tmp_path, tiny_mnist)
+    process = place.start("--jobs=2", "--epochs=2000", "--train_patience=2000")  # none ends meanwhile
+    next(line for line in process.stdout if "_seed2, epoch 3/2000" in line)
+    (lock,) = (tmp_path / "ckpt").glob("*_seed2.lock")
+    os.kill(int(lock.read_text()), signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and not errors, errors
+    assert "with --resume=True goes on" in out.splitlines()[-1] and "over" not in out
+    assert not list((tmp_path / "logs").glob("*_results.json")), "no run was finished"
+
+
+@long_test()
 def test_a_run_that_fails_stops_the_others_and_says_why(tmp_path, tiny_mnist):
     place = Place(tmp_path, tiny_mnist)
     assert place.run("--epochs=1", "--num_runs=1")[0] == 0

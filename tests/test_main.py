@@ -248,7 +248,12 @@ def test_the_main_thread_may_follow_another(place, real_mnist):
     [
         ("OMP_NUM_THREADS", "99999", "from 1 to 1024"),
         ("OMP_NUM_THREADS", "-3", "from 1 to 1024"),
-        ("PADDLE_TRAINERS_NUM", "abc", "is no number"),
+        ("OMP_NUM_THREADS", "4,2", "from 1 to 1024"),
+        ("OMP_NUM_THREADS", "", "from 1 to 1024"),
+        ("PADDLE_TRAINERS_NUM", "abc", "must be a whole number"),
+        ("PADDLE_TRAINERS_NUM", "0", "must be a whole number"),
+        ("PADDLE_LOCAL_SIZE", "many", "must be a whole number"),
+        ("PADDLE_LOCAL_SIZE", "0", "must be a whole number"),
         ("PADDLE_TRAINERS_NUM", "2", "no PADDLE_TRAINER_ID"),
     ],
 )
@@ -257,6 +262,7 @@ def test_a_wrong_environment_is_one_line(monkeypatch, variable, value, says):
     monkeypatch.delenv("PADDLE_TRAINER_ID", raising=False)
     with pytest.raises(UserError, match=says):
         check_threads()
+        processes.on_this_machine()
         with processes.together():
             pass
 

@@ -566,17 +566,19 @@ def test_06_checkpoint_that_is_older_than_fingerprints_is_resumed(tmp_path, plac
         {"train": {"cat": "many"}},
         {"floating": [1]},
         {"by_class": "yes"},
+        {"integer": np.arange(2)},
         5,
     ],
 )
 def test_06_what_a_strange_checkpoint_says_of_its_data_is_checked(tmp_path, place, pets, data):
     place.run(pets)
     (path,) = (place.root / "ckpt").glob("*best.pdparams")
-    content = checkpoint.read(str(path))
-    checkpoint.write(str(tmp_path / "odd.pdparams"), {**content, "data": data})
+    content, odd = checkpoint.read(str(path)), str(tmp_path / "odd.pdparams")
+    checkpoint.write(odd, {**content, "data": data})
     flags = ["--is_train=False"], ["--predict", str(pets / "test")], [f"--export={tmp_path / 'export'}"]
     for wish in flags:
-        assert "damaged" in place.refuse(pets, f"--weights={tmp_path / 'odd.pdparams'}", *wish)
+        message = place.refuse(pets, f"--weights={odd}", *wish)
+        assert "damaged" in message and odd in message
 
 
 # ---- 7, 8: depth and transparency
@@ -887,6 +889,13 @@ def test_12_given_flags_that_see_little_get_a_line_of_advice(tmp_path, place):
     assert "see more" not in place.run(
         data, "--patch_size=24", "--num_glimpses=2", "--num_patches=2", "--glimpse_scale=2"
     )
+
+
+def test_12_patches_that_are_all_the_same_get_a_line_of_advice(tmp_path, place):
+    data, says = tmp_path / "set", "--num_patches=3 with --glimpse_scale=1: all patches are the same"
+    write_classes(data / "train", {"a": 3, "b": 3}, (20, 20))
+    assert says in place.run(data, "--num_patches=3", "--glimpse_scale=1")
+    assert says not in place.run(data, "--num_patches=3", "--glimpse_scale=2")
 
 
 # ---- 13: start from other weights

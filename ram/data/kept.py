@@ -73,19 +73,21 @@ def conversion(data: dict) -> Conversion:
     return Conversion(data.get("integer"), data.get("floating"), data.get("background"))
 
 
-def check(data: object) -> dict:
-    """Return a file's entry on its data after checks: a file may hold anything.
+def checked(data: object, path: str) -> dict | None:
+    """Return the entry on its data of the file `path` after checks, None where there is none: it may hold anything.
 
     Raises:
         UserError: the entry is not one that `own.load` makes.
     """
+    if data is None:
+        return None
     good = isinstance(data, dict)
     if good:
         good = data.get("integer") in (None, *WHITE_LEVELS) and data.get("background") in (None, *BACKGROUNDS)
         good = good and data.get("floating") in (None, 1.0, 255.0) and type(data.get("by_class", False)) is bool
         good = good and all(is_fingerprint(data.get(part, {})) for part in ("train", "valid"))
     if not good:
-        raise UserError("what it says of its data set is damaged")
+        raise UserError(f"{path} cannot be used: what it says of its data set is damaged")
     return data
 
 

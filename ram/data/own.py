@@ -44,7 +44,6 @@ def load(config: Namespace, names: tuple[str, ...], data: dict | None = None) ->
     Raises:
         UserError: there are no images, some cannot be used, or they are not those that the model was trained on.
     """
-    data = None if data is None else kept.check(data)
     source = array_set(config)
     if source:
         _check_test_size(config, f"{source.root} holds arrays")

@@ -259,8 +259,11 @@ def _set_aside(path: str) -> str:
 
 
 def _keep(raw: bytes, folder: str, name: str, label: str) -> None:
-    """Store a checked file whole or not at all; good data are used even if they cannot be stored."""
+    """Store a checked file whole or not at all, and over no other; good data are used even if they cannot be stored."""
     target = os.path.join(folder, name)
+    if os.path.lexists(target):  # it could not be read, or renamed
+        print(f"[!] {name}: fetched from {label}, but not kept: there is a {target}, which is left as it is")
+        return
     partial = f"{target}.{os.getpid()}.part"  # two processes may fetch at the same time
     try:
         os.makedirs(folder, exist_ok=True)

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, plain, unpickle
+from ram.runs.unpickle import MAX_PARTS, Budget, DamagedFile, Refused, holds_array, plain, unpickle
 from ram.system.leftovers import remove_leftovers
 from utils import UserError, file_access, is_there
 
@@ -33,6 +33,7 @@ except ImportError:  # everywhere else
     msvcrt = None
 
 FORMAT = "ram-paddle"
+WORDS = ("settings", "data", "classes", "image_shape")  # entries without arrays, which cannot be compared as these are
 UNSIGNED = b"0" * 64  # stands in the file for its own checksum while that is computed
 MAX_BYTES = 2**32  # a checkpoint of this project has about 5 MB
 
@@ -52,10 +53,19 @@ def read(path: str) -> object:
         raise DamagedFile(f"{path} is damaged: its checksum does not fit its content")
     content = unpickle(data, path)
     if isinstance(content, dict):
-        if content.get("format") == FORMAT and not signature:
+        own = is_own(content)
+        if own and not signature:
             raise DamagedFile(f"{path} is damaged: its checksum is missing")
+        for name in WORDS if own else WORDS[:1]:
+            if holds_array(content.get(name)):
+                raise DamagedFile(f"{path} is damaged: there is an array in its {name}")
         content.pop("sha256", None)
     return content
+
+
+def is_own(content: object) -> bool:
+    """Tell whether `write` wrote this content of a file."""
+    return isinstance(content, dict) and type(content.get("format")) is str and content["format"] == FORMAT
 
 
 def file_bytes(path: str, most: int = MAX_BYTES, start: bytes = b"") -> bytes:
@@ -91,7 +101,7 @@ def previous(path: str) -> str:
 
 def _read_own(path):
     content = read(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_own(content):
         raise DamagedFile(
             f"{path} cannot be used: it is no training of this program; its weights may serve with --weights"
         )
@@ -134,7 +144,7 @@ def state_from(content: object, path: str) -> dict[str, np.ndarray]:
         UserError: there are no weights in it.
     """
     state = content
-    if isinstance(content, dict) and content.get("format") == FORMAT:
+    if is_own(content):
         state = content.get("ema") or content.get("model")
     elif isinstance(content, dict) and "model_state" in content:
         state = content["model_state"]

@@ -116,23 +116,24 @@ def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], d
 
     Raises:
         UserError: a run failed; the others were stopped, and are saved.
-        Interrupted: a signal came; all that were under way are saved.
+        Interrupted: a signal came, to this process or to one of theirs; all that were under way are saved.
     """
     from ram.evaluation import Evaluation
 
     at_once = min(config.jobs, len(runs))
     threads, heard = cpu.threads_of(at_once), queue.Queue()
     print(f"[*] {at_once} runs at once, {threads} threads each")
-    waiting, working, failure, told = list(enumerate(runs)), [], None, False
+    waiting, working, failure, signum, told = list(enumerate(runs)), [], None, None, False
     with StopRequest() as stop:
         try:
-            while working or (waiting and not (failure or stop.signum)):
-                while waiting and len(working) < at_once and not (failure or stop.signum):
+            while working or (waiting and not (failure or signum)):
+                signum = signum or stop.signum
+                while waiting and len(working) < at_once and not (failure or signum):
                     working.append(Job(*waiting.pop(0), threads, heard))
-                if (failure or stop.signum) and not told:
+                if (failure or signum) and not told:
                     told = True
                     for job in working:
-                        job.stop(stop.signum or signal.SIGINT)
+                        job.stop(signum or signal.SIGINT)
                 with contextlib.suppress(queue.Empty):
                     job, message = heard.get(timeout=0.2)
                     if message is None:
@@ -145,6 +146,8 @@ def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], d
                     else:
                         job.last = message
                         failure = failure or message.get("failure")
+                        if not failure:
+                            signum = signum or message.get("stopped")  # whoever stops one run stops them all
                         if "test" in message:
                             done(job.number, message["history"], Evaluation(*message["test"]))
         finally:
@@ -153,9 +156,9 @@ def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], d
                 job.process.stdin.close()  # which stops it, too
     if failure:
         raise UserError(failure)
-    if stop.signum:
+    if signum:
         raise Interrupted(
-            stop.signum, "[!] Stopped; all runs that had begun are saved; the same command with --resume=True goes on"
+            signum, "[!] Stopped; all runs that had begun are saved; the same command with --resume=True goes on"
         )
 
 

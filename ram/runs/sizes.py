@@ -33,8 +33,19 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
     Raises:
         UserError: a training begins, and the data set cannot be read; or what follows does not go with what was given.
     """
-    if config.dataset not in OWN or config.model != "ram" or (config.weights and not trains):
-        return
+    if config.model == "ram" and config.dataset in OWN and (trains or not config.weights):
+        follow(config, trains)
+    if config.model == "ram" and trains and config.num_patches > 1 and config.glimpse_scale == 1:
+        own.note(
+            [
+                f"[!] --num_patches={config.num_patches} with --glimpse_scale=1: all patches are the same; with "
+                "--glimpse_scale=2 each is twice as wide as the one before"
+            ]
+        )
+
+
+def follow(config: argparse.Namespace, trains: bool) -> None:
+    """Do what `settle` does for a data set of one's own."""
     try:
         size = image_size(config)
     except UserError:
@@ -48,8 +59,8 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
     if max(size) > SMALL and len(given) < len(FLAGS):
         vars(config).update(suited)
         check(config)
-        follow = as_flags({name: value for name, value in suited.items() if name not in given})
-        own.note([f"[*] Images of {size[0]}x{size[1]}: {follow} follow{'s' * (' ' not in follow)} from their size"])
+        others = as_flags({name: value for name, value in suited.items() if name not in given})
+        own.note([f"[*] Images of {size[0]}x{size[1]}: {others} follow{'s' * (' ' not in others)} from their size"])
     if given and trains:
         advise(config, size)
 

@@ -266,6 +266,13 @@ def plain(value, charge, depth=0):
     raise Refused("it holds something other than arrays, numbers, strings, dictionaries, lists and tuples")
 
 
+def holds_array(value: object) -> bool:
+    """Tell whether there is an array somewhere in a plain tree."""
+    if isinstance(value, dict):
+        return any(map(holds_array, value.values()))
+    return type(value) is np.ndarray or (isinstance(value, (list, tuple)) and any(map(holds_array, value)))
+
+
 def unpickle(data: bytes, name: str) -> object:
     """Read a pickle of arrays, numbers, strings, None, dictionaries, lists and tuples; nothing in it is run.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ram.data import kept
 from ram.runs import checkpoint
 from ram.runs.checkpoint import DamagedFile
 from ram.runs.settings import OLDER_VERSION, completed
@@ -50,7 +51,7 @@ class Trained(NamedTuple):
     classes: list[str] | None  # their names, in the order of the labels; None where the file has none
     image_shape: tuple[int, int, int] | None  # C, H, W; None where the file has none
     path: str
-    data: object = None  # what the file says of a data set of one's own, unchecked, see ram/data/kept.py
+    data: dict | None = None  # what the file says of a data set of one's own, see ram/data/kept.py
 
     @property
     def has_settings(self) -> bool:
@@ -77,11 +78,11 @@ def read(path: str, latest: bool = False) -> Trained:
         settings = completed(settings)
     else:
         settings = OLDER_VERSION if "model_state" in content else {}
-    own = content if content.get("format") == checkpoint.FORMAT else {}
+    own = content if checkpoint.is_own(content) else {}
     epoch, shape = content.get("epoch"), own.get("image_shape")
     shape = tuple(shape) if isinstance(shape, (list, tuple)) else shape
     epoch = epoch if type(epoch) is int else "unknown"
-    return Trained(weights, settings, epoch, own.get("classes"), shape, path, own.get("data"))
+    return Trained(weights, settings, epoch, own.get("classes"), shape, path, kept.checked(own.get("data"), path))
 
 
 def _read_safetensors(path: str) -> Trained:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import re
 import sys
 import warnings
 from importlib import metadata
 
 import numpy as np
 
-from ram.system import gpu
+from ram.system import gpu, processes
 from utils import UserError, first_line, printable
 
 MOST_THREADS = 1024
@@ -33,10 +32,10 @@ def prepare_cpu() -> None:
         return
     check_threads()
     first_import = "paddle" not in sys.modules
-    processes = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
+    launched = "PADDLE_LOCAL_SIZE" in os.environ
     # Importing paddle sets OMP_NUM_THREADS to 1 itself; after that, a 1 may not be the user's choice. The launcher has
     # imported it.
-    untouched = (first_import or threads_at_start()) and not processes
+    untouched = (first_import or threads_at_start()) and not launched
     threads_chosen = os.environ.get("OMP_NUM_THREADS", "1") != "1" or (untouched and "OMP_NUM_THREADS" in os.environ)
     flags = cpu_flags()
     if first_import and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
@@ -55,7 +54,7 @@ def prepare_cpu() -> None:
             raise UserError(f"PaddlePaddle cannot be imported: {first_line(error)}{advice}") from None
 
     keep_memory()
-    cores = max(1, available_cores() // int(processes or 1))
+    cores = max(1, available_cores() // processes.on_this_machine())
     threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else cores
     if not threads_chosen:
         paddle.base.core.set_num_threads(threads)
@@ -77,7 +76,7 @@ def threads_at_start() -> bool:
 def check_threads() -> None:
     """Raise UserError where OMP_NUM_THREADS is no number of threads: too many would end the process in C++."""
     text = os.environ.get("OMP_NUM_THREADS", "1")
-    if re.fullmatch("-?[0-9]+", text) and not 1 <= int(text) <= MOST_THREADS:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
         raise UserError(f"OMP_NUM_THREADS={printable(text)} must be a number of threads from 1 to {MOST_THREADS}")
 
 

@@ -35,17 +35,27 @@ OF_THE_LAUNCHER = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAIN
 PATIENCE_SECONDS = 2  # for the reason to arrive, after a sum has failed: less than the launcher has
 
 
-def number_in(variable: str, default: int) -> int:
-    """Read a number of the environment, which Paddle's launcher sets; raise UserError where it is none."""
-    text = os.environ.get(variable, str(default))
-    if not text.isdecimal():
-        raise UserError(f"{variable}={printable(text)} is no number; unset it, or start with paddle.distributed.launch")
+def number_in(variable: str, least: int) -> int:
+    """Read a number of the environment, which Paddle's launcher sets; where it did not, the least.
+
+    Raises:
+        UserError: it is no number, or below the least.
+    """
+    text = os.environ.get(variable, str(least))
+    if not text.isdecimal() or int(text) < least:
+        advice = "unset it, or start with paddle.distributed.launch"
+        raise UserError(f"{variable}={printable(text)} must be a whole number of at least {least}; {advice}")
     return int(text)
 
 
 def world() -> int:
     """Return the number of processes."""
     return number_in("PADDLE_TRAINERS_NUM", 1)
+
+
+def on_this_machine() -> int:
+    """Return how many of the processes run on this machine."""
+    return number_in("PADDLE_LOCAL_SIZE", 1)
 
 
 def rank() -> int:

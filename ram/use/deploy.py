@@ -17,10 +17,14 @@ import json
 import os
 import sys
 import threading
+import warnings
 
 import numpy as np
-from paddle import inference
 from PIL import Image, ImageOps
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
+    from paddle import inference
 
 
 class Model:
@@ -132,7 +136,10 @@ def main() -> int:
     try:
         model = Model(arguments.folder)
     except (OSError, ValueError, RuntimeError) as error:
-        parser.error(f"there is no exported model in {arguments.folder} that can be used: {error}")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        text = f"there is no exported model in {arguments.folder} that can be used: {reason}"
+        print(f"deploy.py: {text}", file=sys.stderr)
+        return 2
     for path in arguments.images:
         try:
             image = read(path, model.about["image_shape"], arguments.invert, model.about.get("data"))

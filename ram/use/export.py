@@ -21,7 +21,6 @@ from paddle import nn
 from config import ARCHITECTURE, DATA
 from model import Noise
 from ram.build import build, complete
-from ram.data import kept
 from ram.runs import checkpoint
 from ram.runs.settings import settings
 from ram.runs.weights import Trained
@@ -211,7 +210,7 @@ def description(config, trained: Trained) -> dict:
         "paddle": paddle.__version__,
         "image_shape": list(trained.image_shape),
         "classes": trained.classes,
-        "data": kept.check(trained.data or {}),  # how pixels were converted, and which images were trained on
+        "data": trained.data or {},  # how pixels were converted, and which images were trained on
         "input": "images (B, C, H, W), uint8 from 0 to 255; pixel_mean and pixel_std are applied inside",
         "outputs": [
             "probabilities (B, classes)",

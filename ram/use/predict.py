@@ -54,7 +54,7 @@ def predict(config, trained: Trained, out) -> int:
     Raises:
         UserError: the weights do not fit, a picture cannot be written, or the model gives no probabilities.
     """
-    trained, how = complete(trained, config), kept.conversion(kept.check(trained.data or {}))
+    trained, how = complete(trained, config), kept.conversion(trained.data or {})
     model = build(trained, config)
     folder = os.path.join(config.plots_dir, "predict")
     if config.save_pictures:
