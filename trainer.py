@@ -22,7 +22,8 @@ from ram.build import arrays, build_model, load_fitting, load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import evaluate
 from ram.fast.check import check_training, first_images
-from ram.schedules import build_optimizer, class_weights, learning_rate, location_std, update_average
+from ram.optimizer import Optimizer, build_optimizer
+from ram.schedules import class_weights, learning_rate, location_std, update_average
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import Mean, UserError, image_tensor, to_tensor
@@ -104,9 +105,8 @@ class Trainer:
             self.model = build_model(config, train.image_shape, train.num_classes)
             self.model.initialize(config.random_seed)
             self.parameters = self.model.parameters()  # finding them takes long
-            self.optimizer = build_optimizer(config, self.parameters)
+            self.optimizer = Optimizer(build_optimizer(config, self.parameters))
         self.checked_in: int | None = None  # the epoch in which the fast rollout was compared last
-        self.moments_loaded: dict | None = None  # what the optimizer was given and has not used yet
         self.averaged = None
         if config.ema > 0:
             self.averaged = build_model(config, train.image_shape, train.num_classes)
@@ -182,16 +182,7 @@ class Trainer:
 
     def update(self) -> None:
         """Move the weights along the gradient, and the averaged weights towards them."""
-        self.optimizer.set_lr(learning_rate(self.config, self.progress, self.cuts))
-        with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
-            try:
-                self.optimizer.step()
-            except (AssertionError, ValueError):  # Paddle checks what it has loaded only now
-                if self.moments_loaded is None:
-                    raise
-                raise UserError("the optimizer's state in the checkpoint is not that of this model") from None
-        self.optimizer.clear_grad(set_to_zero=False)  # nothing to add the next gradient to
-        self.moments_loaded = None
+        self.optimizer.step(learning_rate(self.config, self.progress, self.cuts))
         if self.averaged is not None:
             # The mean's memory grows with the training until it is `ema`.
             decay = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
@@ -367,9 +358,7 @@ class Trainer:
     def state(self) -> dict:
         """Return all that a training has to remember, as plain data."""
         counters = {name: getattr(self, name) for name in self.COUNTERS}
-        # Until its first step, the optimizer of Paddle 2.6 does not return what it has loaded.
-        optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
-        return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": optimizer}
+        return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": self.optimizer.state()}
 
     def start_from(self, weights: dict[str, np.ndarray]) -> str:
         """Load what fits of a model's weights before the first step; describe the rest, which is drawn anew."""
@@ -384,9 +373,7 @@ class Trainer:
         load_weights(self.model, state["model"])
         if self.averaged is not None:
             load_weights(self.averaged, state["ema"])
-        if state["optimizer"]:
-            self.moments_loaded = state["optimizer"]
-            self.optimizer.set_state_dict({k: to_tensor(v) for k, v in state["optimizer"].items()})
+        self.optimizer.load(state["optimizer"])
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)

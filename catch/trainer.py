@@ -17,6 +17,7 @@ from catch.game import draw_games
 from catch.model import Player
 from catch.play import Record, draw_noise, evaluate, log_density, play
 from ram.build import arrays, check_fitting, load_weights
+from ram.optimizer import Optimizer
 from ram.system import processes
 from ram.system.signals import Interrupted, StopRequest
 from utils import UserError, generator, to_tensor
@@ -113,14 +114,14 @@ class Trainer:
         with paddle.utils.unique_name.guard():  # the optimizer's state is keyed by parameter names
             self.player = Player(config)
             self.player.initialize(config.random_seed)
-            self.optimizer = paddle.optimizer.Adam(
+            adam = paddle.optimizer.Adam(
                 config.init_lr,
                 epsilon=1e-5,
                 parameters=self.player.parameters(),
                 grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_norm),
                 use_multi_tensor=True,
             )
-        self.moments_loaded: dict | None = None  # what the optimizer was given and has not used yet
+        self.optimizer = Optimizer(adam)
         self.step, self.seconds, self.history = 0, 0.0, []
         self.frames_per_step = config.batch_size * config.size
         self.steps = config.frames // self.frames_per_step
@@ -166,7 +167,7 @@ class Trainer:
         games = draw_games(c.random_seed, self.step * c.batch_size, c.batch_size, c.size)
         noise = draw_noise(c.batch_size, c.size - 1, "catch noise", c.random_seed, self.step)
         record = play(self.player, games, noise, c.size, informed=c.baseline == "informed")
-        self.optimizer.set_lr(c.init_lr * (1 - self.step / self.steps))
+        rate = c.init_lr * (1 - self.step / self.steps)
         order = generator("catch order", c.random_seed, self.step)
         for _ in range(c.passes):
             rows = order.permutation(c.batch_size)
@@ -174,7 +175,7 @@ class Trainer:
                 part = record.of_games(rows[first : first + c.minibatch])
                 loss, parts = reinforce_loss(self.player, part, c)
                 loss.backward()
-                self.update()
+                self.optimizer.step(rate)
         self.parts = {name: float(value) for name, value in parts.items()}
         self.caught = 100 * float(record.reward.mean())
         self.step += 1
@@ -187,18 +188,6 @@ class Trainer:
             f"{what} is no longer a number after {self.step} batches: training stopped, the last checkpoint is "
             "untouched; a lower --init_lr may help"
         )
-
-    def update(self) -> None:
-        """Let the optimizer follow the gradient."""
-        with paddle.utils.unique_name.guard():  # the first step names the moments: the same in every run
-            try:
-                self.optimizer.step()
-            except (AssertionError, ValueError):  # Paddle looks at what it has loaded only now
-                if self.moments_loaded is None:
-                    raise
-                raise UserError("the optimizer's state in the checkpoint is not that of this player") from None
-        self.optimizer.clear_grad(set_to_zero=False)
-        self.moments_loaded = None
 
     def evaluate(self) -> None:
         """Play validation games, and note, log and print how that went."""
@@ -229,11 +218,9 @@ class Trainer:
         model = arrays(self.player.state_dict())
         if not all(np.isfinite(weight).all() for weight in model.values()):  # a ReLU hides NaN from the loss
             raise self.not_finite("a weight")
-        # Until its first step, the optimizer of Paddle 2.6 does not give back what it has loaded.
-        optimizer = self.moments_loaded or arrays(self.optimizer.state_dict())
         return {
             "model": model,
-            "optimizer": optimizer,
+            "optimizer": self.optimizer.state(),
             "step": self.step,
             "frames": self.step * self.frames_per_step,
             "seconds": self.seconds,
@@ -243,8 +230,7 @@ class Trainer:
     def load_state(self, state: dict) -> None:
         """Take up a state that `state` made."""
         load_weights(self.player, state["model"])
-        self.moments_loaded = state["optimizer"]
-        self.optimizer.set_state_dict({name: to_tensor(value) for name, value in state["optimizer"].items()})
+        self.optimizer.load(state["optimizer"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], list(state["history"])
 
 

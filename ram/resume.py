@@ -9,12 +9,12 @@ import numpy as np
 from config import FREE, KEPT
 from ram.build import build_without_memory, check_fitting
 from ram.data import kept
+from ram.optimizer import moment_shapes
 from ram.runs import checkpoint
 from ram.runs.files import RunFiles
 from ram.runs.origin import origin_in
 from ram.runs.settings import adopt, completed, deciding, gone, idle, settings
 from ram.runs.weights import Trained, fitted
-from ram.schedules import moment_shapes
 from ram.system import processes
 from utils import UserError, printable
 

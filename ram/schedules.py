@@ -1,4 +1,4 @@
-"""Build the optimizer, and compute learning rate, exploration, averaged weights and the weights of classes."""
+"""Compute learning rate, exploration, averaged weights and the weights of classes."""
 
 from __future__ import annotations
 
@@ -8,40 +8,6 @@ import paddle
 
 from ram.data.shares import balanced_weights
 from utils import to_tensor
-
-
-def build_optimizer(config, parameters) -> paddle.optimizer.Optimizer:
-    """Build the optimizer that the config names."""
-    common = {"learning_rate": config.init_lr, "parameters": parameters}
-    if config.clip_norm > 0:
-        common["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(config.clip_norm)
-    elif config.clip_value > 0:
-        common["grad_clip"] = paddle.nn.ClipGradByValue(config.clip_value)
-    if config.optimizer == "adam":
-        return paddle.optimizer.Adam(use_multi_tensor=True, **common)  # one operation for all parameters
-    if config.optimizer == "sgd":
-        return paddle.optimizer.SGD(**common)
-    if config.optimizer == "momentum":
-        return paddle.optimizer.Momentum(momentum=config.momentum, use_nesterov=config.nesterov, **common)
-    if config.optimizer == "rmsprop":
-        return paddle.optimizer.RMSProp(**common)
-    return paddle.optimizer.Adadelta(**common)
-
-
-def moment_shapes(config, parameters) -> list[dict[str, list[int]]]:
-    """Find the names and shapes of what the optimizer keeps of each parameter, from its first step on a small one."""
-    with paddle.utils.unique_name.guard():
-        zeros = paddle.nn.initializer.Constant()
-        small = paddle.create_parameter([2, 3], "float32", "small", default_initializer=zeros)
-        optimizer = build_optimizer(config, [small])
-    small.sum().backward()
-    with paddle.utils.unique_name.guard():  # as in a training
-        optimizer.step()
-    kept = {name.removeprefix("small"): list(moment.shape) for name, moment in optimizer.state_dict().items()}
-    return [
-        {one.name + ending: list(one.shape) if shape == [2, 3] else shape for ending, shape in kept.items()}
-        for one in parameters
-    ]
 
 
 def learning_rate(config, progress: float, cuts: int = 0) -> float:

@@ -39,6 +39,7 @@ def places(pattern: str) -> list[str]:
         ("the exit status", r"sys\.exit\(", ["ram/system/command.py"]),
         ("cannot read, cannot write", r'f"cannot \{action\}', ["utils.py"]),
         ("evaluation", r"^def evaluate\(", ["ram/evaluation.py"]),
+        ("a step of the optimizer", r"clear_grad\(", ["ram/optimizer.py"]),
         ("the hybrid loss", r"^def hybrid_loss\(", ["trainer.py"]),
         ("where a run keeps its files", r"_model_best\.pdparams\"$", ["ram/runs/files.py", "ram/use/publish.py"]),
         ("all random numbers", r"np\.random\.(Generator|default_rng|seed)\(", ["utils.py"]),

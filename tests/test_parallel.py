@@ -94,7 +94,7 @@ def measure() -> dict[str, np.ndarray]:
         training = make_trainer("--epochs=20", "--init_lr=0.01", images=145)
         for model in training.models():
             model.to(dtype="float64")
-        training.optimizer = paddle.optimizer.Adam(parameters=training.parameters)  # the joint one has no float64
+        training.optimizer.inner = paddle.optimizer.Adam(parameters=training.parameters)  # the joint one has no float64
         history = training.fit()
     found["steps"] = np.array([training.global_step])
     found["train_loss"] = np.array([record["train_loss"] for record in history])

@@ -129,7 +129,7 @@ def test_optimiser_follows_the_schedule_step_by_step(schedule):
     training = Training(f"--lr_schedule={schedule}", "--optimizer=sgd", "--init_lr=0.1")
     rates = []
     real = training.trainer.optimizer.step
-    training.trainer.optimizer.step = lambda: (rates.append(training.trainer.optimizer.get_lr()), real())
+    training.trainer.optimizer.step = lambda rate: (rates.append(rate), real(rate))
     training.fit()
     assert rates == pytest.approx([learning_rate(training.config, step / 5) for step in range(15)])
     assert [record["lr"] for record in training.logged] == pytest.approx([rates[4], rates[9], rates[14]])
