@@ -73,6 +73,7 @@ units = number(int, 1, 16384)  # of a layer
 count = number(int, 0, LARGEST)
 repeats = number(int, 1, 1000)
 positive = number(float, 0, open_low=True)
+deviation = number(float, 1e-9, 1000)  # of a location, where the image is 2 wide
 fraction = number(float, 0, 1, open_low=True, open_high=True)
 share = number(float, 0, 1)
 below_one = number(float, 0, 1, open_high=True)
@@ -127,9 +128,9 @@ GROUPS = {
         Flag("location_mean", ("tanh", "linear"), "tanh", "model", looking=True, mark="", before="tanh",
              help="the policy's mean: tanh after a hidden layer of half the core's size; or linear in h_t, as in "
                   "the paper and the presets paper-*"),
-        Flag("std", positive, 0.15, "model", looking=True,
+        Flag("std", deviation, 0.15, "model", looking=True,
              help="standard deviation of the location policy, where the image is 2 wide and high"),
-        Flag("std_end", positive, 0.05, "model", looking=True, optional=True,
+        Flag("std_end", deviation, 0.05, "model", looking=True, optional=True,
              help="its final value: std changes linearly to this over the training, and evaluation uses this "
                   "throughout (where only --std is given: std)"),
     ],

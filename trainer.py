@@ -21,7 +21,7 @@ from ram.baselines import Baseline
 from ram.build import arrays, build_model, load_fitting, load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import evaluate
-from ram.fast.check import check_training, first_images
+from ram.fast.check import check_training, first_images, train_plainly
 from ram.optimizer import Optimizer, build_optimizer
 from ram.schedules import class_weights, learning_rate, location_std, update_average
 from ram.system import processes
@@ -145,6 +145,11 @@ class Trainer:
             raise NotFinite(f"the loss is {values[0]} at", self.step + 1, self.epoch + 1)
         self.update()
         return dict(zip(["loss", *parts], values))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the plain rollout trains, since the fast one was found to differ."""
+        return self.model.samples and not self.model.fast
 
     @property
     def global_step(self) -> int:
@@ -358,7 +363,8 @@ class Trainer:
     def state(self) -> dict:
         """Return all that a training has to remember, as plain data."""
         counters = {name: getattr(self, name) for name in self.COUNTERS}
-        return {**self.weights(), **counters, "sums": dict(self.sums.state), "optimizer": self.optimizer.state()}
+        others = {"sums": dict(self.sums.state), "optimizer": self.optimizer.state(), "plain": self.plain}
+        return {**self.weights(), **counters, **others}
 
     def start_from(self, weights: dict[str, np.ndarray]) -> str:
         """Load what fits of a model's weights before the first step; describe the rest, which is drawn anew."""
@@ -374,6 +380,8 @@ class Trainer:
         if self.averaged is not None:
             load_weights(self.averaged, state["ema"])
         self.optimizer.load(state["optimizer"])
+        if state.get("plain"):
+            train_plainly(self.models())
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.history = list(self.history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from config import check_widest_patch, positive, share, size, units
+from config import check_widest_patch, deviation, positive, share, size, units
 from ram.system.parsing import DefaultsHelp, Parser, bool_or_auto, number, path, str2bool
 from utils import UserError
 
@@ -32,7 +32,7 @@ def build_parser() -> Parser:
     group.add_argument("--num_patches", type=number(int, 1, 8), default=3, help="patches per glimpse (k)")
     group.add_argument("--glimpse_scale", type=number(int, 1, 8), default=2, help="factor between their widths (s)")
     group.add_argument("--hidden_size", type=units, default=256, help="units of the LSTM core (D)")
-    group.add_argument("--std", type=positive, default=0.1, help="standard deviation of the location policy")
+    group.add_argument("--std", type=deviation, default=0.1, help="standard deviation of the location policy")
     group.add_argument(
         "--policy",
         choices=("learned", "random", "center"),

@@ -30,7 +30,7 @@ def read_log(path: str) -> list[dict]:
     try:
         records = [json.loads(line) for line in lines]
         complete = all(isinstance(record[name], (int, float)) for record in records for name in ("frames", *COLORS))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         complete = False
     if not complete or not lines:
         raise UserError(f"{path} is no log of Catch")

@@ -84,6 +84,8 @@ def check_state(state: dict, config, train) -> None:
         raise UserError("its sums are not those of an epoch")
     if not isinstance(moments, dict) or not all(type(moment) is np.ndarray for moment in moments.values()):
         raise UserError("its optimizer's state is no state of one")
+    if type(state.get("plain", False)) is not bool:  # a checkpoint may be from before that was kept
+        raise UserError("it does not say which rollout trains")
     check_moments(config, model.parameters(), moments)
     if state["epoch"] + state["step"] and not moments and config.optimizer != "sgd":
         raise UserError("its optimizer's state is empty")

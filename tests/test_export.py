@@ -359,6 +359,7 @@ def test_onnxruntime_that_cannot_be_imported_gives_its_reason(tmp_path, monkeypa
 
 def test_onnx_says_what_is_missing(trained, tmp_path, monkeypatch):
     assert "is a folder" in trained.refusal(f"--export_onnx={tmp_path}")
+    assert "is no ordinary file" in trained.refusal(f"--export_onnx={os.devnull}")
     monkeypatch.setitem(sys.modules, "paddle2onnx", None)  # as if it were not installed
     message = trained.refusal(f"--export_onnx={tmp_path / 'a.onnx'}", f"--export={tmp_path / 'export'}")
     assert "pip install paddle2onnx" in message or "needs PaddlePaddle 3" in message

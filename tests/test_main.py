@@ -1009,6 +1009,7 @@ FAKE_PADDLE = """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the real one does
     set_to = []
     base = types.SimpleNamespace(core=types.SimpleNamespace(set_num_threads=set_to.append))
+    disable_signal_handler = int
 """
 
 
@@ -1026,6 +1027,15 @@ def test_all_cores_are_used_unless_the_user_chose(tmp_path, chosen, imported_bef
     out = subprocess.run([sys.executable, "-B", "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     found, cores = out.rsplit(maxsplit=1)
     assert found == expected.replace("N", cores)
+
+
+@posix
+def test_sigterm_gets_no_report_of_paddle():
+    code = (
+        "import os, signal; from ram.system.cpu import prepare_cpu; prepare_cpu(); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    ended = subprocess.run([sys.executable, "-B", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGTERM and not ended.stdout + ended.stderr
 
 
 # ---- the real data

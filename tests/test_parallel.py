@@ -192,7 +192,9 @@ def test_shares_are_the_batch(monkeypatch, world):
 def test_threads_are_the_cores_divided_by_the_processes_of_the_machine(tmp_path):
     """The launcher imports paddle, which sets OMP_NUM_THREADS to 1: that is nobody's wish."""
     fake = "import types; set_to = []; base = types.SimpleNamespace(core=types.SimpleNamespace("
-    (tmp_path / "paddle.py").write_text(textwrap.dedent(fake + "set_num_threads=set_to.append))"))
+    (tmp_path / "paddle.py").write_text(
+        textwrap.dedent(fake + "set_num_threads=set_to.append)); disable_signal_handler = int")
+    )
     code = (
         "from ram.system import cpu; cpu.available_cores = lambda: 8; cpu.prepare_cpu(); import paddle; "
         "print(paddle.set_to, cpu.num_threads())"

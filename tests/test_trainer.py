@@ -20,6 +20,7 @@ from model import Noise, draw_noise
 from ram.build import load_weights
 from ram.data.ahead import prepared_ahead
 from ram.evaluation import EVAL_BATCH, Evaluation, batch_size, evaluate
+from ram.fast import check as fast_check
 from ram.resume import COUNTS, MEASURES, check_state
 from ram.schedules import learning_rate
 from ram.system.signals import Interrupted
@@ -306,6 +307,19 @@ def test_training_taken_up_after_any_step_ends_with_the_same_bits(flags):
         assert same(without_seconds(again.logged), without_seconds(undisturbed.logged[state["epoch"] :]))
         best = [weights for weights in undisturbed.best if weights["epoch"] > state["epoch"]]
         assert same(again.best, best)
+
+
+def test_plain_rollout_goes_on_where_a_training_is_taken_up(monkeypatch):
+    """The two round differently, so that which of them trains is part of the state."""
+    monkeypatch.setattr(fast_check, "differing_part", lambda *args: "LocationNetwork.mean")
+    undisturbed = Training("--save_freq=1").fit()
+    monkeypatch.undo()
+    for state in undisturbed.saved[:-1]:
+        assert state["plain"]
+        again = resumed(state, "--save_freq=1")
+        assert same(without_seconds(again.saved[-1]), without_seconds(undisturbed.saved[-1]))
+    del state["plain"]  # of a checkpoint from before that was kept
+    assert not resumed(state, "--save_freq=1").saved[-1]["plain"]
 
 
 def changed(moments, change):

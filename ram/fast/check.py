@@ -95,9 +95,14 @@ def check_training(models: list, x: paddle.Tensor, noise, loss: Callable) -> Non
         return
     part = differing_part(models[0], x, noise, loss)
     if processes.total(np.array([float(part is not None)])).any():  # all processes go the same way
-        for model in models:
-            model.fast = False
+        train_plainly(models)
         print(f"[*] {part or 'A part'} differs from the fast rollout: the plain one trains")
+
+
+def train_plainly(models: list) -> None:
+    """Let the plain rollout train from now on, also where the training is resumed: the two round differently."""
+    for model in models:
+        model.fast = False
 
 
 def parts(model, x: paddle.Tensor, noise, tape):

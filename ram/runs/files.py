@@ -87,7 +87,7 @@ def tells_of(line: str, record: dict) -> bool:
     """Tell whether a line of a log has the figures of a record; the time may differ."""
     try:
         logged = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     common = logged.keys() & record.keys() - {"seconds"} if isinstance(logged, dict) else ()
     return bool(common) and all(json.dumps(logged[name]) == json.dumps(record[name]) for name in common)

@@ -175,7 +175,7 @@ def tells_of_others(path: str, seeds: set[int]) -> bool:
     with file_access("read", path), open(path, encoding="utf-8") as file:
         try:
             return not {run["seed"] for run in json.load(file)["runs"]} <= seeds
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return True
 
 

@@ -53,6 +53,8 @@ def prepare_cpu() -> None:
             advice = f"; {gpu.BOTH}" if gpu.both_installed() else ""
             raise UserError(f"PaddlePaddle cannot be imported: {first_line(error)}{advice}") from None
 
+    if first_import:
+        paddle.disable_signal_handler()  # else it answers SIGTERM with a report of many lines
     keep_memory()
     cores = max(1, available_cores() // processes.on_this_machine())
     threads = os.environ["OMP_NUM_THREADS"] if threads_chosen else cores

@@ -250,6 +250,8 @@ def check_onnx(path: str) -> None:
     """Raise UserError where no ONNX file can be made."""
     if os.path.isdir(path):
         raise UserError(f"--export_onnx={path} is a folder: give the name of a file in it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"--export_onnx={path} is no ordinary file: give the name of a new one")
     if paddle.__version__.startswith("2."):
         raise UserError(f"--export_onnx needs PaddlePaddle 3, and this is {paddle.__version__}; --export works with it")
     try:
