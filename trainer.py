@@ -1,7 +1,8 @@
 """Train RAM: the loss, the step, the epoch, what is saved of a training, and when it stops.
 
 A training is a pure function of its settings: order, shifts and noise come from (seed, epoch) and (seed, step), so what
-a checkpoint has to hold is the weights, the optimizer's moments and a few counters (`Trainer.state`).
+a checkpoint has to hold is the weights, the optimizer's moments, a few counters, and whether the plain rollout trains
+(`Trainer.state`).
 """
 
 from __future__ import annotations

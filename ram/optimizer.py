@@ -73,11 +73,10 @@ def moment_shapes(config, parameters) -> list[dict[str, list[int]]]:
     with paddle.utils.unique_name.guard():
         zeros = paddle.nn.initializer.Constant()
         small = paddle.create_parameter([2, 3], "float32", "small", default_initializer=zeros)
-        optimizer = build_optimizer(config, [small])
+        optimizer = Optimizer(build_optimizer(config, [small]))
     small.sum().backward()
-    with paddle.utils.unique_name.guard():  # as in a training
-        optimizer.step()
-    kept = {name.removeprefix("small"): list(moment.shape) for name, moment in optimizer.state_dict().items()}
+    optimizer.step(config.init_lr)
+    kept = {name.removeprefix("small"): list(moment.shape) for name, moment in optimizer.state().items()}
     return [
         {one.name + ending: list(one.shape) if shape == [2, 3] else shape for ending, shape in kept.items()}
         for one in parameters

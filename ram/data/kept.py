@@ -74,7 +74,11 @@ def conversion(data: dict) -> Conversion:
 
 
 def checked(data: object, path: str) -> dict | None:
-    """Return the entry on its data of the file `path` after checks, None where there is none: it may hold anything.
+    """Return a file's entry on its data, None where there is none, after checks: a file may hold anything.
+
+    Args:
+        data: the entry.
+        path: the file, for the message.
 
     Raises:
         UserError: the entry is not one that `own.load` makes.

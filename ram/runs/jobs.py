@@ -146,8 +146,7 @@ def train_and_test(config: argparse.Namespace, runs: list[argparse.Namespace], d
                     else:
                         job.last = message
                         failure = failure or message.get("failure")
-                        if not failure:
-                            signum = signum or message.get("stopped")  # whoever stops one run stops them all
+                        signum = signum or message.get("stopped")  # whoever stops one run stops them all
                         if "test" in message:
                             done(job.number, message["history"], Evaluation(*message["test"]))
         finally:

@@ -33,9 +33,11 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
     Raises:
         UserError: a training begins, and the data set cannot be read; or what follows does not go with what was given.
     """
-    if config.model == "ram" and config.dataset in OWN and (trains or not config.weights):
+    if config.model != "ram":
+        return
+    if config.dataset in OWN and (trains or not config.weights):
         follow(config, trains)
-    if config.model == "ram" and trains and config.num_patches > 1 and config.glimpse_scale == 1:
+    if trains and config.num_patches > 1 and config.glimpse_scale == 1:
         own.note(
             [
                 f"[!] --num_patches={config.num_patches} with --glimpse_scale=1: all patches are the same; with "
@@ -45,7 +47,7 @@ def settle(config: argparse.Namespace, trains: bool) -> None:
 
 
 def follow(config: argparse.Namespace, trains: bool) -> None:
-    """Do what `settle` does for a data set of one's own."""
+    """Set the flags that follow from the images of a data set of one's own; see `settle`."""
     try:
         size = image_size(config)
     except UserError:
