@@ -56,6 +56,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() and len(text) <= 4096 else ascii(text[:100])
 
 
+def from_json(text: str | bytes) -> object:
+    """Parse JSON from a file that may hold anything; raises ValueError where it holds none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 class Mean:
     """A running mean of several quantities over images; `state` is plain data, so that it can be saved."""
 

@@ -5,7 +5,6 @@ python -m catch.curve caught.png logs/catch_seed1.jsonl logs/catch_seed2.jsonl l
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from ram.draw import files
 from ram.draw.style import BLUE, GRAY, VERMILLION, WIDTH
 from ram.system.command import command_line
-from utils import UserError, file_access
+from utils import UserError, file_access, from_json
 
 COLORS = {"greedy": BLUE, "sampled": VERMILLION}
 
@@ -28,9 +27,9 @@ def read_log(path: str) -> list[dict]:
     with file_access("read", path), open(path, encoding="utf-8", errors="replace") as file:
         lines = file.readlines()
     try:
-        records = [json.loads(line) for line in lines]
+        records = [from_json(line) for line in lines]
         complete = all(isinstance(record[name], (int, float)) for record in records for name in ("frames", *COLORS))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         complete = False
     if not complete or not lines:
         raise UserError(f"{path} is no log of Catch")

@@ -655,9 +655,10 @@ def test_the_curve_is_drawn_from_logs(undisturbed, tmp_path):
         curve.main([str(longer), log])
     with pytest.raises(UserError, match="log 2 is of a training of another length"):
         curve.main([str(tmp_path / "x.png"), log, str(longer)])
-    (tmp_path / "other.jsonl").write_text('{"frames": 5, "greedy": null, "sampled": 3}\n')
-    with pytest.raises(UserError, match="other.jsonl is no log of Catch"):
-        curve.main([str(tmp_path / "x.png"), str(tmp_path / "other.jsonl")])
+    for line in ('{"frames": 5, "greedy": null, "sampled": 3}', "[" * 100_000):
+        (tmp_path / "other.jsonl").write_text(line + "\n")
+        with pytest.raises(UserError, match="other.jsonl is no log of Catch"):
+            curve.main([str(tmp_path / "x.png"), str(tmp_path / "other.jsonl")])
     for arguments in ([], [str(tmp_path / "x.png"), str(ROOT / "README.md")], ["x.png", str(tmp_path / "missing")]):
         with pytest.raises(UserError):
             curve.main(arguments)

@@ -38,6 +38,7 @@ def places(pattern: str) -> list[str]:
         ("errors in one line", r"^def command_line\(", ["ram/system/command.py"]),
         ("the exit status", r"sys\.exit\(", ["ram/system/command.py"]),
         ("cannot read, cannot write", r'f"cannot \{action\}', ["utils.py"]),
+        ("JSON that may be anything", r"except RecursionError", ["utils.py"]),
         ("evaluation", r"^def evaluate\(", ["ram/evaluation.py"]),
         ("a step of the optimizer", r"clear_grad\(", ["ram/optimizer.py"]),
         ("the hybrid loss", r"^def hybrid_loss\(", ["trainer.py"]),

@@ -16,7 +16,7 @@ import main
 import trainer
 from config import BEFORE, get_config
 from ram import evaluation
-from ram.runs import checkpoint, seeds
+from ram.runs import checkpoint, files, seeds
 from ram.system.signals import Interrupted
 from utils import UserError
 
@@ -408,3 +408,12 @@ def test_auto_means_nothing_to_a_test_and_does_not_go_with_weights(place):
     assert place.files() == before
     with pytest.raises(UserError, match="--weights=x starts a new training"):
         get_config(["--resume=auto", "--weights=x"])
+
+
+# ---- files that hold anything
+
+
+def test_json_that_is_nested_without_end_is_none(tmp_path):
+    endless = "[" * 100_000
+    (tmp_path / "results.json").write_text(endless)
+    assert seeds.tells_of_others(str(tmp_path / "results.json"), {1}) and not files.tells_of(endless, {"epoch": 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ram.draw.files import content_of
 from ram.draw.style import GRAY, INK, PALETTE, SMALL, TEXT, WIDTH, write
-from utils import UserError, file_access
+from utils import UserError, file_access, from_json
 
 QUANTITIES = ("val_err", "train_err", "test_err", "val_acc", "train_acc", "test_acc")
 COMPLEMENT = {  # 100 - the one is the other
@@ -58,7 +57,7 @@ def read_curve(path: str) -> Curve:
         with file_access("read", path), open(path, encoding="utf-8") as file:
             text = file.read()
         try:
-            content = json.loads(text)
+            content = from_json(text)
         except ValueError:
             content = json_lines(text)
         label = re.sub(r"_results$", "", os.path.splitext(os.path.basename(path))[0])
@@ -70,7 +69,7 @@ def json_lines(text: str) -> list:
     records, lines = [], text.splitlines(keepends=True)
     for count, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            records.append(from_json(line))
         except ValueError:
             if count < len(lines) or line.endswith("\n") or not records:
                 raise ValueError(f"line {count} is not JSON") from None

@@ -96,7 +96,7 @@ def content_of(path: str, kind: str):
     Raises:
         UserError: the content is damaged, or laid out in another way.
     """
-    other_layout = (TypeError, IndexError, AttributeError, RecursionError)
+    other_layout = (TypeError, IndexError, AttributeError)
     try:
         yield
     except UserError:  # the message is complete already

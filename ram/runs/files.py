@@ -9,7 +9,7 @@ import os
 from config import run_name
 from ram.runs import checkpoint
 from ram.system import processes
-from utils import UserError, file_access, is_there, make_folder, printable
+from utils import UserError, file_access, from_json, is_there, make_folder, printable
 
 
 class RunFiles:
@@ -86,8 +86,8 @@ def restore_log(path: str, history: list[dict], owner: str, flags: str = "--logs
 def tells_of(line: str, record: dict) -> bool:
     """Tell whether a line of a log has the figures of a record; the time may differ."""
     try:
-        logged = json.loads(line)
-    except (ValueError, RecursionError):
+        logged = from_json(line)
+    except ValueError:
         return False
     common = logged.keys() & record.keys() - {"seconds"} if isinstance(logged, dict) else ()
     return bool(common) and all(json.dumps(logged[name]) == json.dumps(record[name]) for name in common)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 from typing import Callable, NamedTuple
@@ -15,7 +14,7 @@ from ram.runs.find import own_file
 from ram.runs.settings import deciding, differences, settings
 from ram.runs.weights import read
 from ram.system import processes
-from utils import UserError, file_access, is_there, printable
+from utils import UserError, file_access, from_json, is_there, printable
 
 METRICS = ("val_err", "val_loss", "train_acc", "train_loss")
 
@@ -174,8 +173,8 @@ def tells_of_others(path: str, seeds: set[int]) -> bool:
         return False
     with file_access("read", path), open(path, encoding="utf-8") as file:
         try:
-            return not {run["seed"] for run in json.load(file)["runs"]} <= seeds
-        except (ValueError, TypeError, KeyError, RecursionError):
+            return not {run["seed"] for run in from_json(file.read())["runs"]} <= seeds
+        except (ValueError, TypeError, KeyError):
             return True
 
 

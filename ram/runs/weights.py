@@ -7,7 +7,6 @@ the flags' own limits hold for the settings in both.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from ram.data import kept
 from ram.runs import checkpoint
 from ram.runs.checkpoint import DamagedFile
 from ram.runs.settings import OLDER_VERSION, completed
-from utils import UserError, listed, printable
+from utils import UserError, from_json, listed, printable
 
 MAX_BYTES = 2**28  # of a .safetensors file
 MAX_HEADER = 2**16  # bytes; this project writes under 2,000. The library allows 100 MB, and takes 2 GB to parse them
@@ -138,8 +137,8 @@ def read_facts(path: str) -> dict:
     path = facts_path(path)
     content = checkpoint.file_bytes(path, MAX_FACTS)
     try:
-        facts = json.loads(content)
-    except (ValueError, RecursionError):
+        facts = from_json(content)
+    except ValueError:
         raise DamagedFile(f"{path} is damaged: it is no JSON") from None
     wrong = [key for key, kind in FACTS.items() if not isinstance(facts, dict) or not isinstance(facts.get(key), kind)]
     if wrong:
